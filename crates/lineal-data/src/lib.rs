@@ -1,0 +1,1 @@
+//! Tables: reading CSV, schema, profile and data contracts.

@@ -1,0 +1,71 @@
+use super::*;
+use crate::predicate::{Incident, Outcome, TestResult};
+use crate::time::Timestamp;
+
+fn incident() -> Statement {
+    Statement {
+        subject: vec![Subject::new("x", Digest::of(b"x"))],
+        predicate: Predicate::Incident(Incident {
+            code: "nondeterministic-step".to_owned(),
+            message: "two results".to_owned(),
+            found_at: Timestamp::from_unix_ms(0),
+        }),
+    }
+}
+
+#[test]
+fn golden_bytes_v1() {
+    let golden = format!(
+        "{{\"_type\":\"https://in-toto.io/Statement/v1\",\"predicate\":{{\"code\":\"nondeterministic-step\",\
+         \"foundAt\":\"1970-01-01T00:00:00Z\",\"message\":\"two results\"}},\
+         \"predicateType\":\"https://lineal.dev/attestation/incident/v1\",\
+         \"subject\":[{{\"digest\":{{\"sha256\":\"{}\"}},\"name\":\"x\"}}]}}",
+        Digest::of(b"x").hex()
+    );
+    assert_eq!(String::from_utf8(incident().to_bytes().unwrap()).unwrap(), golden);
+    assert_eq!(Statement::from_bytes(golden.as_bytes()).unwrap(), incident());
+}
+
+#[test]
+fn other_types_and_shapes_are_refused() {
+    let text = String::from_utf8(incident().to_bytes().unwrap()).unwrap();
+    let cases = [
+        text.replace("Statement/v1", "Statement/v0.1"),
+        text.replace("\"sha256\"", "\"md5\""),
+        text.replace("\"code\"", "\"kode\""),
+        text.replace("\"name\":\"x\"", "\"name\":\"x\",\"name\":\"y\""),
+        text.replace(&text[text.find("\"subject\":").unwrap()..], "\"subject\":[]}"),
+    ];
+    for bad in cases {
+        assert!(Statement::from_bytes(bad.as_bytes()).is_err(), "{bad}");
+    }
+    assert!(Statement::from_bytes(&vec![b' '; SIZE_LIMIT_BYTES + 1]).is_err());
+}
+
+#[test]
+fn later_predicates_are_kept_but_not_interpreted() {
+    let text =
+        String::from_utf8(incident().to_bytes().unwrap()).unwrap().replace("incident/v1", "incident/v9");
+    let statement = Statement::from_bytes(text.as_bytes()).unwrap();
+    assert!(matches!(statement.predicate, Predicate::Unknown { .. }));
+    assert_eq!(statement.to_bytes().unwrap(), text.as_bytes());
+}
+
+#[test]
+fn test_result_uses_the_words_of_in_toto() {
+    let statement = Statement {
+        subject: vec![Subject::new("model", Digest::of(b"m"))],
+        predicate: Predicate::TestResult(TestResult {
+            result: Outcome::Passed,
+            configuration: vec![],
+            passed_tests: vec!["auc: 0.7".to_owned()],
+            warned_tests: vec![],
+            failed_tests: vec![],
+        }),
+    };
+    let text = String::from_utf8(statement.to_bytes().unwrap()).unwrap();
+    assert!(
+        text.contains("\"result\":\"PASSED\"") && text.contains("\"passedTests\":[\"auc: 0.7\"]"),
+        "{text}"
+    );
+}

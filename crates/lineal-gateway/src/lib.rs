@@ -1,0 +1,1 @@
+//! The inference router: a process of its own that serves from a signed route table.

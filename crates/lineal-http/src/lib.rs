@@ -1,0 +1,1 @@
+//! API v1 over HTTP and its OpenAPI description.

@@ -1,0 +1,1 @@
+//! Merkle tree, tiles, checkpoints, DSSE, bundles and offline verification. Pure.

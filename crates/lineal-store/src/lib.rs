@@ -1,0 +1,1 @@
+//! Durable state: blobs, snapshots, the ledger writer and the index.

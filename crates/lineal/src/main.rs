@@ -1,0 +1,2 @@
+//! The lineal binary: command line and long-running roles.
+fn main() {}
