@@ -24,7 +24,8 @@ pub enum JsonError {
 
 /// The RFC 8785 bytes of `value`: no spaces, keys sorted by UTF-16 code units, numbers as ECMAScript writes them.
 ///
-/// Integers beyond 2^53 are refused, because RFC 8785 would write another number; sign such values as strings.
+/// Integers that a double cannot carry are refused, because RFC 8785 would write other digits; sign such values as
+/// strings.
 pub fn canonical<T: Serialize>(value: &T) -> Result<Vec<u8>, JsonError> {
     let value = serde_json::to_value(value).map_err(|e| JsonError::Shape(e.to_string()))?;
     let mut out = String::new();
@@ -85,16 +86,12 @@ fn write_object(fields: &Map<String, Value>, out: &mut String) -> Result<(), Jso
 }
 
 fn write_number(number: &Number, out: &mut String) -> Result<(), JsonError> {
-    const EXACT: u64 = 1 << 53;
-    let exact = match (number.as_u64(), number.as_i64()) {
-        (Some(n), _) => n <= EXACT,
-        (None, Some(n)) => n.unsigned_abs() <= EXACT,
-        (None, None) => true,
-    };
-    let float = number.as_f64().filter(|f| f.is_finite());
-    match float {
-        Some(float) if exact => {
-            out.push_str(ryu_js::Buffer::new().format_finite(float));
+    let mut buffer = ryu_js::Buffer::new();
+    let text = number.as_f64().filter(|f| f.is_finite()).map(|float| buffer.format_finite(float));
+    match text {
+        // An integer whose double would be written with other digits does not survive a reader that uses doubles.
+        Some(text) if number.is_f64() || text == number.to_string() => {
+            out.push_str(text);
             Ok(())
         }
         _ => Err(JsonError::Shape(format!(

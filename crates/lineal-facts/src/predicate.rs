@@ -13,8 +13,8 @@ use serde_json::Value;
 
 pub use model::{Approval, ModelVersionRecord, Promotion, ServeSpec, VerificationPolicy, Verifier};
 pub use provenance::{
-    BuildDefinition, Builder, Entropy, ExternalParameters, InternalParameters, RunDetails, RunMetadata, STEP_BUILD_TYPE,
-    StepProvenance,
+    BuildDefinition, Builder, Entropy, ExternalParameters, InternalParameters, RunDetails, RunMetadata,
+    STEP_BUILD_TYPE, StepProvenance,
 };
 pub use record::{
     Artifact, ArtifactKind, DatasetSnapshot, Incident, KeyRecord, KeyRole, KeyState, RunSealed, RunStep,
