@@ -1,0 +1,1 @@
+"""Steps of the flights example: how likely is a flight to leave more than 15 minutes late."""
