@@ -22,5 +22,5 @@ pub use name::{
     SnapshotRef, StepName, Tag,
 };
 pub use predicate::Predicate;
-pub use statement::Statement;
+pub use statement::{Statement, StatementError};
 pub use time::Timestamp;

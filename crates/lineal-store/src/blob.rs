@@ -1,0 +1,219 @@
+//! Bytes by digest, in a folder.
+//!
+//! * **Guarantee**: a blob that was committed (see [`BlobStore::sync`]) survives a crash; what [`BlobStore::read`]
+//!   returns has the digest that was asked for.
+//! * A blob appears under its name only when complete. One that a crash tore is found by its digest and replaced by
+//!   the next `put` of the same bytes.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File, Permissions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::SystemTime;
+
+use lineal_facts::Digest;
+use lineal_facts::digest::Hasher;
+
+use crate::files::{self, Context, FileError};
+
+/// Largest blob that is read into memory.
+pub const READ_LIMIT_BYTES: u64 = 1 << 30;
+const COPY_BUFFER_BYTES: usize = 1 << 18;
+
+/// A folder of blobs.
+#[derive(Debug)]
+pub struct BlobStore {
+    root: PathBuf,
+    /// Written by this process, not yet synced. Shared between tasks that put and the one that commits.
+    unsynced: Mutex<BTreeSet<Digest>>,
+}
+
+/// Why bytes could not be stored or had.
+#[derive(Debug, thiserror::Error)]
+pub enum BlobError {
+    /// Nobody stored them, or they were erased.
+    #[error("blob {0} is missing from the blob store")]
+    Missing(Digest),
+    /// The file under that name holds other bytes: someone or something changed it.
+    #[error("blob {expected} is damaged: `{}` hashes to {found}", path.display())]
+    Damaged {
+        /// The name.
+        expected: Digest,
+        /// What is there.
+        found: Digest,
+        /// Where.
+        path: PathBuf,
+    },
+    /// Bytes that arrived are not those that were announced.
+    #[error("expected bytes of {expected}, got {found}")]
+    Mismatch {
+        /// What was announced.
+        expected: Digest,
+        /// What arrived.
+        found: Digest,
+    },
+    /// The disk said no.
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+impl BlobStore {
+    /// The store below `root`, which is created if needed.
+    pub fn open(root: &Path) -> Result<Self, BlobError> {
+        files::create_directory(&root.join("sha256"))?;
+        files::create_directory(&root.join("incoming"))?;
+        Ok(Self { root: root.to_owned(), unsynced: Mutex::default() })
+    }
+
+    /// Where the blob of `digest` is, or would be.
+    pub fn path(&self, digest: &Digest) -> PathBuf {
+        let hex = digest.hex();
+        self.root.join("sha256").join(&hex[..2]).join(&hex[2..])
+    }
+
+    /// Whether a file of that name is there. It says nothing about its bytes.
+    pub fn contains(&self, digest: &Digest) -> bool {
+        self.path(digest).is_file()
+    }
+
+    /// Stores `bytes`.
+    pub fn put(&self, bytes: &[u8]) -> Result<Digest, BlobError> {
+        let digest = Digest::of(bytes);
+        if !self.holds(&digest)? {
+            let mut file = self.incoming()?;
+            file.write_all(bytes).context("write", file.path())?;
+            self.admit(file, digest)?;
+        }
+        Ok(digest)
+    }
+
+    /// Stores everything that `reader` yields; returns digest and size.
+    pub fn put_reader(&self, reader: &mut dyn Read) -> Result<(Digest, u64), BlobError> {
+        let mut file = self.incoming()?;
+        let path = file.path().to_owned();
+        let (digest, size_bytes) =
+            copy_hashing(reader, &mut |piece| file.write_all(piece)).context("write", &path)?;
+        if !self.holds(&digest)? {
+            self.admit(file, digest)?;
+        }
+        Ok((digest, size_bytes))
+    }
+
+    /// Stores the file at `path`; returns digest and size.
+    pub fn put_file(&self, path: &Path) -> Result<(Digest, u64), BlobError> {
+        let mut file = File::open(path).context("read", path)?;
+        self.put_reader(&mut file)
+    }
+
+    /// The verified bytes of `digest`.
+    pub fn read(&self, digest: &Digest) -> Result<Vec<u8>, BlobError> {
+        let path = self.path(digest);
+        if !path.is_file() {
+            return Err(BlobError::Missing(*digest));
+        }
+        let bytes = files::read_limited(&path, READ_LIMIT_BYTES)?;
+        let found = Digest::of(&bytes);
+        if found == *digest { Ok(bytes) } else { Err(BlobError::Damaged { expected: *digest, found, path }) }
+    }
+
+    /// Re-hashes the blob without holding it in memory.
+    pub fn verify(&self, digest: &Digest) -> Result<(), BlobError> {
+        let path = self.path(digest);
+        let mut file = match File::open(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(BlobError::Missing(*digest)),
+            other => other.context("read", &path)?,
+        };
+        let (found, _) = copy_hashing(&mut file, &mut |_| Ok(())).context("read", &path)?;
+        if found == *digest { Ok(()) } else { Err(BlobError::Damaged { expected: *digest, found, path }) }
+    }
+
+    /// Copies the blob to `target`, hashing on the way: the bytes that end up there are the ones that were verified.
+    pub fn copy_to(&self, digest: &Digest, target: &Path, executable: bool) -> Result<(), BlobError> {
+        let path = self.path(digest);
+        let mut source = match File::open(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(BlobError::Missing(*digest)),
+            other => other.context("read", &path)?,
+        };
+        let mut out = File::create_new(target).context("create", target)?;
+        let (found, _) =
+            copy_hashing(&mut source, &mut |piece| out.write_all(piece)).context("write", target)?;
+        if found != *digest {
+            return Err(BlobError::Damaged { expected: *digest, found, path });
+        }
+        let mode = if executable { 0o555 } else { 0o444 };
+        Ok(out.set_permissions(Permissions::from_mode(mode)).context("set the mode of", target)?)
+    }
+
+    /// Makes everything durable that this process has put so far.
+    pub fn sync(&self) -> Result<(), BlobError> {
+        let pending = std::mem::take(&mut *self.lock());
+        let paths: Vec<PathBuf> = pending.iter().map(|d| self.path(d)).collect();
+        files::sync_all(&paths).inspect_err(|_| self.lock().extend(pending))?;
+        Ok(())
+    }
+
+    /// Removes what writers left behind that were interrupted before `cutoff`; younger files may still be in use.
+    pub fn remove_abandoned(&self, cutoff: SystemTime) -> Result<(), BlobError> {
+        let incoming = self.root.join("incoming");
+        for entry in fs::read_dir(&incoming).context("list", &incoming)? {
+            let path = entry.context("list", &incoming)?.path();
+            let modified = fs::metadata(&path).and_then(|m| m.modified());
+            if modified.is_ok_and(|modified| modified < cutoff) {
+                fs::remove_file(&path).context("remove", &path)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn incoming(&self) -> Result<tempfile::NamedTempFile, BlobError> {
+        let directory = self.root.join("incoming");
+        Ok(tempfile::NamedTempFile::new_in(&directory).context("create a file in", &directory)?)
+    }
+
+    /// Whether a good blob is there already; a damaged one is left to be replaced.
+    fn holds(&self, digest: &Digest) -> Result<bool, BlobError> {
+        match self.verify(digest) {
+            Ok(()) => Ok(true),
+            Err(BlobError::Missing(_) | BlobError::Damaged { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn admit(&self, file: tempfile::NamedTempFile, digest: Digest) -> Result<(), BlobError> {
+        let path = self.path(&digest);
+        file.as_file().set_permissions(Permissions::from_mode(0o444)).context("set the mode of", &path)?;
+        files::create_directory(files::parent(&path))?;
+        file.persist(&path).map_err(|e| e.error).context("rename to", &path)?;
+        self.lock().insert(digest);
+        Ok(())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeSet<Digest>> {
+        self.unsynced.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+fn copy_hashing(
+    reader: &mut dyn Read,
+    sink: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<(Digest, u64)> {
+    let mut hasher = Hasher::default();
+    let mut buffer = vec![0; COPY_BUFFER_BYTES];
+    let mut size_bytes = 0;
+    loop {
+        let count = match reader.read(&mut buffer) {
+            Ok(0) => return Ok((hasher.finish(), size_bytes)),
+            Ok(count) => count,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            Err(e) => return Err(e),
+        };
+        hasher.update(&buffer[..count]);
+        sink(&buffer[..count])?;
+        size_bytes += count as u64;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,101 @@
+//! Durable file operations: write, sync, rename, sync the directory.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// Threads that sync files at the same time; the file system merges concurrent syncs into few journal commits.
+const SYNC_THREADS: usize = 8;
+
+/// An IO error with the path and the operation it belongs to.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {operation} `{}`", path.display())]
+pub struct FileError {
+    /// What was tried, as a verb.
+    pub operation: &'static str,
+    /// On what.
+    pub path: PathBuf,
+    /// The cause.
+    pub source: io::Error,
+}
+
+/// Adds path and operation to an IO result.
+pub trait Context<T> {
+    /// Names `operation` on `path` in the error.
+    fn context(self, operation: &'static str, path: &Path) -> Result<T, FileError>;
+}
+
+impl<T> Context<T> for io::Result<T> {
+    fn context(self, operation: &'static str, path: &Path) -> Result<T, FileError> {
+        self.map_err(|source| FileError { operation, path: path.to_owned(), source })
+    }
+}
+
+/// Replaces `path` by `bytes` so that a crash leaves either the old or the new content.
+pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    let directory = parent(path);
+    let mut file = tempfile::Builder::new()
+        .prefix(".new-")
+        .tempfile_in(directory)
+        .context("create a file in", directory)?;
+    file.write_all(bytes).context("write", path)?;
+    file.as_file().sync_all().context("sync", path)?;
+    file.persist(path).map_err(|e| e.error).context("rename to", path)?;
+    sync_directory(directory)
+}
+
+/// Makes the entries of `directory` durable.
+pub fn sync_directory(directory: &Path) -> Result<(), FileError> {
+    File::open(directory).and_then(|d| d.sync_all()).context("sync", directory)
+}
+
+/// Makes the content of `files` and the entries of their directories durable.
+pub fn sync_all(files: &[PathBuf]) -> Result<(), FileError> {
+    let directories: BTreeSet<PathBuf> = files.iter().map(|f| parent(f).to_owned()).collect();
+    let targets: Vec<&Path> = files.iter().chain(&directories).map(PathBuf::as_path).collect();
+    let share = targets.len().div_ceil(SYNC_THREADS).max(1);
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = targets
+            .chunks(share)
+            .map(|chunk| scope.spawn(move || chunk.iter().try_for_each(|p| sync_one(p))))
+            .collect();
+        workers.into_iter().try_for_each(|worker| {
+            worker.join().unwrap_or_else(|_| {
+                Err(FileError {
+                    operation: "sync",
+                    path: PathBuf::new(),
+                    source: io::ErrorKind::Other.into(),
+                })
+            })
+        })
+    })
+}
+
+fn sync_one(path: &Path) -> Result<(), FileError> {
+    File::open(path).and_then(|f| f.sync_all()).context("sync", path)
+}
+
+/// Creates `directory` and its parents.
+pub fn create_directory(directory: &Path) -> Result<(), FileError> {
+    fs::create_dir_all(directory).context("create directory", directory)
+}
+
+/// Reads a file of at most `limit_bytes`.
+pub fn read_limited(path: &Path, limit_bytes: u64) -> Result<Vec<u8>, FileError> {
+    let size = fs::metadata(path).context("read", path)?.len();
+    if size > limit_bytes {
+        let source =
+            io::Error::new(io::ErrorKind::FileTooLarge, format!("{size} bytes; the limit is {limit_bytes}"));
+        return Err(FileError { operation: "read", path: path.to_owned(), source });
+    }
+    fs::read(path).context("read", path)
+}
+
+/// The directory of `path`; `.` when it has none.
+pub fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}

@@ -1,0 +1,525 @@
+//! Reads. Lists are newest first unless they say otherwise.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+use lineal_facts::predicate::{Artifact, ArtifactKind, ModelVersionRecord, RolloutRecord};
+use lineal_facts::{
+    DatasetName, Digest, EnvironmentName, ModelName, ModelVersion, PipelineName, RolloutId, RunId, StepName,
+    Tag,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+
+use super::{Index, IndexError};
+
+/// Most rows that a list returns.
+const LIST_LIMIT: i64 = 10_000;
+
+/// A ledger entry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct EntryRow {
+    /// Position in the ledger, from 0.
+    pub position: u64,
+    /// Digest of the signed bytes.
+    pub statement: Digest,
+    /// What kind of statement.
+    pub noun: String,
+    /// Who signed, if the key counts.
+    pub holder: Option<String>,
+}
+
+/// A dataset snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SnapshotRow {
+    /// Its statement.
+    pub statement: Digest,
+    /// The dataset.
+    pub dataset: DatasetName,
+    /// Its name, if it has one.
+    pub tag: Option<Tag>,
+    /// Its identity.
+    pub digest: Digest,
+    /// Number of files.
+    pub files: String,
+    /// Total size.
+    pub size_bytes: String,
+    /// Rows of all readable tables.
+    pub rows: String,
+    /// Blob with the schema.
+    pub schema: Digest,
+    /// Blob with the profile.
+    pub profile: Digest,
+    /// When it was frozen.
+    pub created_at: String,
+}
+
+/// A step's recorded result.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CachedResult {
+    /// Digest of everything that determines it.
+    pub cache_key: Digest,
+    /// The provenance statement.
+    pub statement: Digest,
+    /// The step.
+    pub step: StepName,
+    /// The run that executed it.
+    pub run: RunId,
+    /// Blob with the key document.
+    pub key_document: Digest,
+    /// Entropy state.
+    pub entropy: String,
+    /// Outputs by name.
+    pub outputs: BTreeMap<String, Artifact>,
+}
+
+/// A sealed run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RunRow {
+    /// The run.
+    pub run: RunId,
+    /// Its statement.
+    pub statement: Digest,
+    /// The pipeline.
+    pub pipeline: PipelineName,
+    /// Blob with the plan.
+    pub plan: Digest,
+    /// When it started.
+    pub started_at: String,
+    /// When it ended.
+    pub finished_at: String,
+}
+
+/// A step of a sealed run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RunStepRow {
+    /// The step.
+    pub step: StepName,
+    /// Its key.
+    pub cache_key: Digest,
+    /// Whether an earlier result was used.
+    pub cached: bool,
+    /// The statement that made the outputs.
+    pub provenance: Digest,
+}
+
+/// A gate's verdict about a digest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct GateRow {
+    /// The gate.
+    pub name: String,
+    /// `passed`, `warned` or `failed`.
+    pub outcome: String,
+    /// Whether its signer counts.
+    pub counts: bool,
+    /// Its statement.
+    pub statement: Digest,
+}
+
+/// A registered model version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct VersionRow {
+    /// Name and number.
+    pub version: ModelVersion,
+    /// The model's digest.
+    pub digest: Digest,
+    /// Its statement.
+    pub statement: Digest,
+    /// What was stated.
+    pub record: ModelVersionRecord,
+}
+
+/// An approval.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ApprovalRow {
+    /// Its statement.
+    pub statement: Digest,
+    /// What was approved.
+    pub version: ModelVersion,
+    /// Its digest.
+    pub digest: Digest,
+    /// Where it may go.
+    pub environment: EnvironmentName,
+    /// Who says to have decided.
+    pub approver: String,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub approved_at: String,
+    /// Whether the signature is that person's and counts.
+    pub counts: bool,
+}
+
+/// A promotion.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PromotionRow {
+    /// Its statement.
+    pub statement: Digest,
+    /// Where to.
+    pub environment: EnvironmentName,
+    /// What.
+    pub version: ModelVersion,
+    /// The model's digest.
+    pub digest: Digest,
+    /// Blob with the policy.
+    pub policy: Digest,
+    /// When.
+    pub promoted_at: String,
+    /// Whether its signer counts.
+    pub counts: bool,
+}
+
+/// A step of a rollout.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RolloutRow {
+    /// Its statement.
+    pub statement: Digest,
+    /// What was stated.
+    pub record: RolloutRecord,
+}
+
+/// A statement that used or made a digest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DependencyRow {
+    /// Position in the ledger.
+    pub position: u64,
+    /// The provenance statement.
+    pub statement: Digest,
+    /// What the digest is called there.
+    pub name: String,
+    /// The digest.
+    pub digest: Digest,
+}
+
+impl Index {
+    /// Entries, newest first.
+    pub async fn entries(&self) -> Result<Vec<EntryRow>, IndexError> {
+        self.list("SELECT * FROM entries ORDER BY position DESC LIMIT ?", &[], entry).await
+    }
+
+    /// The entry of a statement.
+    pub async fn entry(&self, statement: &Digest) -> Result<Option<EntryRow>, IndexError> {
+        let sql = "SELECT * FROM entries WHERE statement = ?1 ORDER BY position LIMIT ?2";
+        Ok(self.list(sql, &[&statement.to_string()], entry).await?.into_iter().next())
+    }
+
+    /// Entries about a digest, oldest first.
+    pub async fn entries_about(&self, digest: &Digest) -> Result<Vec<EntryRow>, IndexError> {
+        let sql = "SELECT DISTINCT e.* FROM entries e JOIN subjects s USING (position) WHERE s.digest = ?1 \
+                   ORDER BY position LIMIT ?2";
+        self.list(sql, &[&digest.to_string()], entry).await
+    }
+
+    /// All snapshots.
+    pub async fn snapshots(&self) -> Result<Vec<SnapshotRow>, IndexError> {
+        self.list("SELECT * FROM snapshots ORDER BY position DESC LIMIT ?", &[], snapshot).await
+    }
+
+    /// The snapshots of a dataset that have this tag or digest, oldest first.
+    pub async fn find_snapshots(
+        &self,
+        dataset: &DatasetName,
+        at: &str,
+    ) -> Result<Vec<SnapshotRow>, IndexError> {
+        let sql = "SELECT * FROM snapshots WHERE dataset = ?1 AND (tag = ?2 OR digest = ?2) ORDER BY position LIMIT ?3";
+        self.list(sql, &[dataset.as_str(), at], snapshot).await
+    }
+
+    /// The recorded result of a cache key.
+    pub async fn result(&self, cache_key: &Digest) -> Result<Option<CachedResult>, IndexError> {
+        self.one_result("SELECT * FROM results WHERE cache_key = ?1 LIMIT ?2", &[&cache_key.to_string()])
+            .await
+    }
+
+    /// The latest result of a step of a pipeline.
+    pub async fn latest_result(
+        &self,
+        pipeline: &PipelineName,
+        step: &StepName,
+    ) -> Result<Option<CachedResult>, IndexError> {
+        let sql = "SELECT * FROM results WHERE pipeline = ?1 AND step = ?2 ORDER BY position DESC LIMIT ?3";
+        self.one_result(sql, &[pipeline.as_str(), step.as_str()]).await
+    }
+
+    /// The results that have this digest among their outputs, oldest first.
+    pub async fn makers(&self, digest: &Digest) -> Result<Vec<CachedResult>, IndexError> {
+        let sql = "SELECT DISTINCT r.* FROM results r JOIN result_outputs o USING (cache_key) WHERE o.digest = ?1 \
+                   ORDER BY r.position LIMIT ?2";
+        let rows = self.rows(sql, &[&digest.to_string()]).await?;
+        let mut results = Vec::with_capacity(rows.len());
+        for row in rows {
+            results.push(self.with_outputs(&row).await?);
+        }
+        Ok(results)
+    }
+
+    /// What a provenance statement depended on.
+    pub async fn dependencies(&self, statement: &Digest) -> Result<Vec<DependencyRow>, IndexError> {
+        let sql = "SELECT d.*, e.statement FROM dependencies d JOIN entries e USING (position) WHERE e.statement = ?1 \
+                   ORDER BY d.name LIMIT ?2";
+        self.list(sql, &[&statement.to_string()], dependency).await
+    }
+
+    /// The provenance statements that depended on a digest, oldest first.
+    pub async fn dependents(&self, digest: &Digest) -> Result<Vec<DependencyRow>, IndexError> {
+        let sql = "SELECT d.*, e.statement FROM dependencies d JOIN entries e USING (position) WHERE d.digest = ?1 \
+                   ORDER BY d.position LIMIT ?2";
+        self.list(sql, &[&digest.to_string()], dependency).await
+    }
+
+    /// Sealed runs.
+    pub async fn runs(&self) -> Result<Vec<RunRow>, IndexError> {
+        self.list("SELECT * FROM runs ORDER BY position DESC LIMIT ?", &[], run).await
+    }
+
+    /// One run.
+    pub async fn run(&self, id: &RunId) -> Result<Option<RunRow>, IndexError> {
+        Ok(self
+            .list("SELECT * FROM runs WHERE run = ?1 LIMIT ?2", &[id.as_str()], run)
+            .await?
+            .into_iter()
+            .next())
+    }
+
+    /// The first run of a plan.
+    pub async fn run_of_plan(&self, plan: &Digest) -> Result<Option<RunRow>, IndexError> {
+        let sql = "SELECT * FROM runs WHERE plan = ?1 ORDER BY position LIMIT ?2";
+        Ok(self.list(sql, &[&plan.to_string()], run).await?.into_iter().next())
+    }
+
+    /// The steps of a run in execution order.
+    pub async fn run_steps(&self, id: &RunId) -> Result<Vec<RunStepRow>, IndexError> {
+        self.list(
+            "SELECT * FROM run_steps WHERE run = ?1 ORDER BY ordinal LIMIT ?2",
+            &[id.as_str()],
+            run_step,
+        )
+        .await
+    }
+
+    /// Verdicts of gates about a digest, oldest first: the last one of a name is in force.
+    pub async fn gates_about(&self, digest: &Digest) -> Result<Vec<GateRow>, IndexError> {
+        let sql = "SELECT DISTINCT g.* FROM gates g JOIN subjects s USING (position) WHERE s.digest = ?1 \
+                   ORDER BY g.position LIMIT ?2";
+        self.list(sql, &[&digest.to_string()], gate).await
+    }
+
+    /// Registered versions, of one model or of all.
+    pub async fn versions(&self, model: Option<&ModelName>) -> Result<Vec<VersionRow>, IndexError> {
+        let sql = "SELECT * FROM versions WHERE ?1 = '' OR model = ?1 ORDER BY model, version DESC LIMIT ?2";
+        self.list(sql, &[model.map_or("", ModelName::as_str)], version).await
+    }
+
+    /// One version.
+    pub async fn version(&self, of: &ModelVersion) -> Result<Option<VersionRow>, IndexError> {
+        let versions = self.versions(Some(&of.model)).await?;
+        Ok(versions.into_iter().find(|row| row.version == *of))
+    }
+
+    /// Approvals about a digest, oldest first.
+    pub async fn approvals_about(&self, digest: &Digest) -> Result<Vec<ApprovalRow>, IndexError> {
+        let sql = "SELECT * FROM approvals WHERE digest = ?1 ORDER BY position LIMIT ?2";
+        self.list(sql, &[&digest.to_string()], approval).await
+    }
+
+    /// Promotions, oldest first.
+    pub async fn promotions(&self) -> Result<Vec<PromotionRow>, IndexError> {
+        self.list("SELECT * FROM promotions ORDER BY position LIMIT ?", &[], promotion).await
+    }
+
+    /// Steps of all rollouts, oldest first.
+    pub async fn rollout_steps(&self) -> Result<Vec<RolloutRow>, IndexError> {
+        self.list("SELECT * FROM rollout_steps ORDER BY position LIMIT ?", &[], rollout).await
+    }
+
+    /// Steps of one rollout, oldest first.
+    pub async fn rollout(&self, id: &RolloutId) -> Result<Vec<RolloutRow>, IndexError> {
+        let sql = "SELECT * FROM rollout_steps WHERE rollout = ?1 ORDER BY position LIMIT ?2";
+        self.list(sql, &[id.as_str()], rollout).await
+    }
+
+    async fn one_result(
+        &self,
+        sql: &'static str,
+        binds: &[&str],
+    ) -> Result<Option<CachedResult>, IndexError> {
+        match self.rows(sql, binds).await?.first() {
+            Some(row) => Ok(Some(self.with_outputs(row).await?)),
+            None => Ok(None),
+        }
+    }
+
+    async fn with_outputs(&self, row: &SqliteRow) -> Result<CachedResult, IndexError> {
+        let cache_key: Digest = parsed(row, "cache_key")?;
+        let sql = "SELECT * FROM result_outputs WHERE cache_key = ?1 ORDER BY name LIMIT ?2";
+        let mut outputs = BTreeMap::new();
+        for output in self.rows(sql, &[&cache_key.to_string()]).await? {
+            let kind = match text(&output, "kind")?.as_str() {
+                "file" => ArtifactKind::File,
+                "directory" => ArtifactKind::Directory,
+                _ => return Err(IndexError::Value { column: "kind" }),
+            };
+            let artifact = Artifact {
+                kind,
+                digest: parsed(&output, "digest")?,
+                size_bytes: text(&output, "size_bytes")?,
+            };
+            outputs.insert(text(&output, "name")?, artifact);
+        }
+        Ok(CachedResult {
+            cache_key,
+            statement: parsed(row, "statement")?,
+            step: parsed(row, "step")?,
+            run: parsed(row, "run")?,
+            key_document: parsed(row, "key_document")?,
+            entropy: text(row, "entropy")?,
+            outputs,
+        })
+    }
+
+    async fn list<T>(
+        &self,
+        sql: &'static str,
+        binds: &[&str],
+        read: fn(&SqliteRow) -> Result<T, IndexError>,
+    ) -> Result<Vec<T>, IndexError> {
+        self.rows(sql, binds).await?.iter().map(read).collect()
+    }
+
+    /// The rows of `sql`, whose last placeholder is the limit.
+    async fn rows(&self, sql: &'static str, binds: &[&str]) -> Result<Vec<SqliteRow>, IndexError> {
+        let mut query = sqlx::query(sql);
+        for bind in binds {
+            query = query.bind((*bind).to_owned());
+        }
+        Ok(query.bind(LIST_LIMIT).fetch_all(&self.pool).await?)
+    }
+}
+
+fn text(row: &SqliteRow, column: &'static str) -> Result<String, IndexError> {
+    row.try_get(column).map_err(|_| IndexError::Value { column })
+}
+
+fn parsed<T: FromStr>(row: &SqliteRow, column: &'static str) -> Result<T, IndexError> {
+    text(row, column)?.parse().map_err(|_| IndexError::Value { column })
+}
+
+fn document<T: DeserializeOwned>(row: &SqliteRow, column: &'static str) -> Result<T, IndexError> {
+    serde_json::from_str(&text(row, column)?).map_err(|_| IndexError::Value { column })
+}
+
+fn number<T: TryFrom<i64>>(row: &SqliteRow, column: &'static str) -> Result<T, IndexError> {
+    let value: i64 = row.try_get(column).map_err(|_| IndexError::Value { column })?;
+    T::try_from(value).map_err(|_| IndexError::Value { column })
+}
+
+fn flag(row: &SqliteRow, column: &'static str) -> Result<bool, IndexError> {
+    Ok(number::<i64>(row, column)? != 0)
+}
+
+fn model_version(row: &SqliteRow) -> Result<ModelVersion, IndexError> {
+    Ok(ModelVersion { model: parsed(row, "model")?, version: number(row, "version")? })
+}
+
+fn entry(row: &SqliteRow) -> Result<EntryRow, IndexError> {
+    Ok(EntryRow {
+        position: number(row, "position")?,
+        statement: parsed(row, "statement")?,
+        noun: text(row, "noun")?,
+        holder: row.try_get("holder").map_err(|_| IndexError::Value { column: "holder" })?,
+    })
+}
+
+fn snapshot(row: &SqliteRow) -> Result<SnapshotRow, IndexError> {
+    let tag: Option<String> = row.try_get("tag").map_err(|_| IndexError::Value { column: "tag" })?;
+    Ok(SnapshotRow {
+        statement: parsed(row, "statement")?,
+        dataset: parsed(row, "dataset")?,
+        tag: tag.map(|t| t.parse()).transpose().map_err(|_| IndexError::Value { column: "tag" })?,
+        digest: parsed(row, "digest")?,
+        files: text(row, "files")?,
+        size_bytes: text(row, "size_bytes")?,
+        rows: text(row, "rows")?,
+        schema: parsed(row, "schema")?,
+        profile: parsed(row, "profile")?,
+        created_at: text(row, "created_at")?,
+    })
+}
+
+fn dependency(row: &SqliteRow) -> Result<DependencyRow, IndexError> {
+    Ok(DependencyRow {
+        position: number(row, "position")?,
+        statement: parsed(row, "statement")?,
+        name: text(row, "name")?,
+        digest: parsed(row, "digest")?,
+    })
+}
+
+fn run(row: &SqliteRow) -> Result<RunRow, IndexError> {
+    Ok(RunRow {
+        run: parsed(row, "run")?,
+        statement: parsed(row, "statement")?,
+        pipeline: parsed(row, "pipeline")?,
+        plan: parsed(row, "plan")?,
+        started_at: text(row, "started_at")?,
+        finished_at: text(row, "finished_at")?,
+    })
+}
+
+fn run_step(row: &SqliteRow) -> Result<RunStepRow, IndexError> {
+    Ok(RunStepRow {
+        step: parsed(row, "step")?,
+        cache_key: parsed(row, "cache_key")?,
+        cached: flag(row, "cached")?,
+        provenance: parsed(row, "provenance")?,
+    })
+}
+
+fn gate(row: &SqliteRow) -> Result<GateRow, IndexError> {
+    Ok(GateRow {
+        name: text(row, "name")?,
+        outcome: text(row, "outcome")?,
+        counts: flag(row, "counts")?,
+        statement: parsed(row, "statement")?,
+    })
+}
+
+fn version(row: &SqliteRow) -> Result<VersionRow, IndexError> {
+    Ok(VersionRow {
+        version: model_version(row)?,
+        digest: parsed(row, "digest")?,
+        statement: parsed(row, "statement")?,
+        record: document(row, "record")?,
+    })
+}
+
+fn approval(row: &SqliteRow) -> Result<ApprovalRow, IndexError> {
+    Ok(ApprovalRow {
+        statement: parsed(row, "statement")?,
+        version: model_version(row)?,
+        digest: parsed(row, "digest")?,
+        environment: parsed(row, "environment")?,
+        approver: text(row, "approver")?,
+        reason: text(row, "reason")?,
+        approved_at: text(row, "approved_at")?,
+        counts: flag(row, "counts")?,
+    })
+}
+
+fn promotion(row: &SqliteRow) -> Result<PromotionRow, IndexError> {
+    Ok(PromotionRow {
+        statement: parsed(row, "statement")?,
+        environment: parsed(row, "environment")?,
+        version: model_version(row)?,
+        digest: parsed(row, "digest")?,
+        policy: parsed(row, "policy")?,
+        promoted_at: text(row, "promoted_at")?,
+        counts: flag(row, "counts")?,
+    })
+}
+
+fn rollout(row: &SqliteRow) -> Result<RolloutRow, IndexError> {
+    Ok(RolloutRow { statement: parsed(row, "statement")?, record: document(row, "record")? })
+}

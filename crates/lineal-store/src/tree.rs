@@ -1,0 +1,276 @@
+//! Directories as manifests and blobs, and back.
+//!
+//! Freezing reads every file once and refuses what has no certain identity: names that are not UTF-8, symbolic links
+//! that leave the tree, devices, and files that change while they are read.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, Metadata};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use lineal_facts::manifest::{FileEntry, ManifestError};
+use lineal_facts::predicate::{Artifact, ArtifactKind};
+use lineal_facts::{Digest, Manifest};
+use serde::{Deserialize, Serialize};
+
+use crate::blob::{BlobError, BlobStore};
+use crate::files::{self, Context, FileError};
+
+/// Deepest directory nesting.
+const DEPTH_LIMIT: usize = 64;
+
+/// Why a directory has no certain identity, or could not be laid out again.
+#[derive(Debug, thiserror::Error)]
+pub enum TreeError {
+    /// The name cannot be written in a manifest.
+    #[error("`{}` has a name that is not UTF-8; rename it", .0.display())]
+    Name(PathBuf),
+    /// A link that leads outside, or to nowhere.
+    #[error("`{}` is a symbolic link that leads out of the tree or to nothing; copy the file in or remove the link", .0.display())]
+    Link(PathBuf),
+    /// A socket, pipe or device.
+    #[error("`{}` is neither a file nor a directory", .0.display())]
+    Special(PathBuf),
+    /// Someone wrote to it in the meantime.
+    #[error("`{}` changed while it was read; try again when nothing writes to it", .0.display())]
+    Changed(PathBuf),
+    /// Nested too deeply.
+    #[error("`{}` is nested deeper than {DEPTH_LIMIT} directories", .0.display())]
+    Depth(PathBuf),
+    /// The files do not make a manifest.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// The blob store said no.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    /// The disk said no.
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+/// Digests of files by what `stat` says of them, so that unchanged files need not be read again.
+///
+/// An entry counts only if size, modification time, change time and inode are all equal and the change time was not
+/// within two seconds of the moment of reading (coarse clocks could hide a write), as git's index does.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct StatCache {
+    entries: BTreeMap<PathBuf, (Stat, Digest)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Stat {
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+    inode: u64,
+}
+
+impl From<&Metadata> for Stat {
+    fn from(meta: &Metadata) -> Self {
+        Self {
+            size: meta.size(),
+            modified: (meta.mtime(), meta.mtime_nsec()),
+            changed: (meta.ctime(), meta.ctime_nsec()),
+            inode: meta.ino(),
+        }
+    }
+}
+
+impl StatCache {
+    /// Reads a cache file; a missing or unreadable one is an empty cache.
+    pub fn load(path: &Path) -> Self {
+        fs::read(path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+    }
+
+    /// Writes the cache file.
+    pub fn save(&self, path: &Path) -> Result<(), FileError> {
+        files::create_directory(files::parent(path))?;
+        files::replace(path, &serde_json::to_vec(self).unwrap_or_default())
+    }
+
+    /// The digest of the file at `path` (whose metadata is `meta`), if it certainly is unchanged.
+    pub fn get(&self, path: &Path, meta: &Metadata) -> Option<Digest> {
+        let (stat, digest) = self.entries.get(path)?;
+        (*stat == Stat::from(meta)).then_some(*digest)
+    }
+
+    /// Remembers `digest`, unless the file is so young that a later write could go unnoticed.
+    pub fn insert(&mut self, path: &Path, meta: &Metadata, digest: Digest, now_s: i64) {
+        if meta.ctime() + 2 <= now_s {
+            self.entries.insert(path.to_owned(), (Stat::from(meta), digest));
+        }
+    }
+}
+
+/// One file found below a root.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// Relative path with `/`.
+    pub path: String,
+    /// Where it is.
+    pub location: PathBuf,
+    /// Its metadata, links followed.
+    pub metadata: Metadata,
+}
+
+/// All files below `root` in path order. A `root` that is a file yields that file under its own name.
+pub fn walk(root: &Path, skip: &dyn Fn(&str) -> bool) -> Result<Vec<Found>, TreeError> {
+    let base = fs::canonicalize(root).context("read", root)?;
+    let metadata = fs::metadata(&base).context("read", root)?;
+    let mut found = Vec::new();
+    if metadata.is_dir() {
+        walk_directory(&base, &base, "", skip, 0, &mut found)?;
+    } else {
+        let name =
+            root.file_name().and_then(|n| n.to_str()).ok_or_else(|| TreeError::Name(root.to_owned()))?;
+        found.push(Found { path: name.to_owned(), location: base, metadata });
+    }
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(found)
+}
+
+fn walk_directory(
+    base: &Path,
+    directory: &Path,
+    prefix: &str,
+    skip: &dyn Fn(&str) -> bool,
+    depth: usize,
+    found: &mut Vec<Found>,
+) -> Result<(), TreeError> {
+    if depth > DEPTH_LIMIT {
+        return Err(TreeError::Depth(directory.to_owned()));
+    }
+    for entry in fs::read_dir(directory).context("list", directory)? {
+        let entry = entry.context("list", directory)?;
+        let location = entry.path();
+        let name = entry.file_name().into_string().map_err(|_| TreeError::Name(location.clone()))?;
+        let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}/{name}") };
+        if skip(&path) {
+            continue;
+        }
+        let is_link = entry.file_type().context("read", &location)?.is_symlink();
+        if is_link {
+            let target = fs::canonicalize(&location).map_err(|_| TreeError::Link(location.clone()))?;
+            if !target.starts_with(base) {
+                return Err(TreeError::Link(location));
+            }
+        }
+        let metadata = fs::metadata(&location).context("read", &location)?;
+        if metadata.is_dir() {
+            // A linked directory could contain itself; only linked files are followed.
+            if is_link {
+                return Err(TreeError::Link(location));
+            }
+            walk_directory(base, &location, &path, skip, depth + 1, found)?;
+        } else if metadata.is_file() {
+            found.push(Found { path, location, metadata });
+        } else {
+            return Err(TreeError::Special(location));
+        }
+    }
+    Ok(())
+}
+
+/// Freezes the files of `found` into `blobs`; `on_file` hears of each file's size when it is done.
+pub fn freeze(
+    blobs: &BlobStore,
+    found: &[Found],
+    cache: &mut StatCache,
+    now_s: i64,
+    on_file: &mut dyn FnMut(u64),
+) -> Result<Manifest, TreeError> {
+    let mut entries = Vec::with_capacity(found.len());
+    for file in found {
+        let known = cache.get(&file.location, &file.metadata).filter(|d| blobs.contains(d));
+        let digest = match known {
+            Some(digest) => digest,
+            None => {
+                let digest = freeze_file(blobs, file)?;
+                cache.insert(&file.location, &file.metadata, digest, now_s);
+                digest
+            }
+        };
+        on_file(file.metadata.len());
+        entries.push(FileEntry {
+            path: file.path.clone(),
+            digest,
+            size_bytes: file.metadata.len(),
+            executable: file.metadata.permissions().mode() & 0o100 != 0,
+        });
+    }
+    let manifest = Manifest::new(entries)?;
+    blobs.put(&manifest.to_bytes())?;
+    Ok(manifest)
+}
+
+/// Reads the file once into the blob store and makes sure that it stood still meanwhile.
+fn freeze_file(blobs: &BlobStore, file: &Found) -> Result<Digest, TreeError> {
+    let mut handle = File::open(&file.location).context("read", &file.location)?;
+    let (digest, size_bytes) = blobs.put_reader(&mut handle)?;
+    let after = handle.metadata().context("read", &file.location)?;
+    if Stat::from(&after) != Stat::from(&file.metadata) || size_bytes != file.metadata.len() {
+        return Err(TreeError::Changed(file.location.clone()));
+    }
+    Ok(digest)
+}
+
+/// Freezes a file or a directory as an artefact.
+pub fn freeze_artifact(blobs: &BlobStore, path: &Path) -> Result<Artifact, TreeError> {
+    let metadata = fs::symlink_metadata(path).context("read", path)?;
+    if metadata.is_symlink() {
+        return Err(TreeError::Link(path.to_owned()));
+    }
+    if metadata.is_dir() {
+        let found = walk(path, &|_| false)?;
+        let manifest = freeze(blobs, &found, &mut StatCache::default(), 0, &mut |_| {})?;
+        let size_bytes = manifest.size_bytes().to_string();
+        return Ok(Artifact { kind: ArtifactKind::Directory, digest: manifest.digest(), size_bytes });
+    }
+    if !metadata.is_file() {
+        return Err(TreeError::Special(path.to_owned()));
+    }
+    let (digest, size_bytes) = blobs.put_file(path)?;
+    Ok(Artifact { kind: ArtifactKind::File, digest, size_bytes: size_bytes.to_string() })
+}
+
+/// The verified manifest of a directory artefact.
+pub fn manifest(blobs: &BlobStore, digest: &Digest) -> Result<Manifest, TreeError> {
+    Ok(Manifest::from_bytes(&blobs.read(digest)?)?)
+}
+
+/// Lays the artefact out at `target` (which must not exist) from verified bytes, read-only.
+pub fn lay_out(
+    blobs: &BlobStore,
+    kind: ArtifactKind,
+    digest: &Digest,
+    target: &Path,
+) -> Result<(), TreeError> {
+    match kind {
+        ArtifactKind::File => {
+            files::create_directory(files::parent(target))?;
+            blobs.copy_to(digest, target, false)?;
+        }
+        ArtifactKind::Directory => {
+            files::create_directory(target)?;
+            for file in manifest(blobs, digest)?.files() {
+                let path = target.join(&file.path);
+                files::create_directory(files::parent(&path))?;
+                blobs.copy_to(&file.digest, &path, file.executable)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// All blobs that make up the artefact: its own and, for a directory, every file's.
+pub fn blobs_of(blobs: &BlobStore, kind: ArtifactKind, digest: &Digest) -> Result<Vec<Digest>, TreeError> {
+    let mut all = vec![*digest];
+    match kind {
+        ArtifactKind::File => {}
+        ArtifactKind::Directory => all.extend(manifest(blobs, digest)?.files().iter().map(|f| f.digest)),
+    }
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests;
