@@ -1,1 +1,28 @@
-//! Use-cases: load, decide, commit, carry out effects.
+//! Use-cases of Lineal, one file each: load, decide, commit, carry out effects. No HTTP, no Kubernetes, no terminal.
+//!
+//! * [`project`], [`failure`], [`progress`]: what every use-case starts from, how it ends, what it tells meanwhile.
+//! * [`data`], [`run`], [`step`], [`environment`], [`gates`], [`reproduce`]: from data to a tested model.
+//! * [`model`], [`promotion`], [`serving`], [`control`]: from a tested model to production.
+//! * [`verify`], [`lineage`]: what can be proven, and how things hang together.
+
+pub mod control;
+pub mod data;
+pub mod environment;
+pub mod failure;
+pub mod gates;
+pub mod lineage;
+pub mod model;
+pub mod progress;
+pub mod project;
+pub mod promotion;
+pub mod reproduce;
+pub mod definition;
+pub mod run;
+pub mod serving;
+pub mod step;
+pub mod verify;
+pub mod workspace;
+
+pub use failure::{Code, Failure};
+pub use progress::{Event, Observer};
+pub use project::{Project, now};

@@ -27,6 +27,8 @@ pub struct EntryRow {
     pub statement: Digest,
     /// What kind of statement.
     pub noun: String,
+    /// Id of the key that signed.
+    pub signer: Digest,
     /// Who signed, if the key counts.
     pub holder: Option<String>,
 }
@@ -243,6 +245,25 @@ impl Index {
         self.one_result(sql, &[pipeline.as_str(), step.as_str()]).await
     }
 
+    /// The recorded results of a pipeline's steps, newest first.
+    pub async fn results_of(&self, pipeline: &PipelineName) -> Result<Vec<CachedResult>, IndexError> {
+        let of = "FROM results WHERE pipeline = ?1 ORDER BY position DESC LIMIT ?2";
+        let rows = self.rows(&format!("SELECT * {of}"), &[pipeline.as_str()]).await?;
+        let mut outputs = BTreeMap::new();
+        let sql = format!("SELECT * FROM result_outputs WHERE cache_key IN (SELECT cache_key {of})");
+        for row in self.rows(&sql, &[pipeline.as_str()]).await? {
+            let key: Digest = parsed(&row, "cache_key")?;
+            let (name, artifact) = output(&row)?;
+            outputs.entry(key).or_insert_with(BTreeMap::new).insert(name, artifact);
+        }
+        rows.iter()
+            .map(|row| {
+                let key = parsed(row, "cache_key")?;
+                result(row, outputs.remove(&key).unwrap_or_default())
+            })
+            .collect()
+    }
+
     /// The results that have this digest among their outputs, oldest first.
     pub async fn makers(&self, digest: &Digest) -> Result<Vec<CachedResult>, IndexError> {
         let sql = "SELECT DISTINCT r.* FROM results r JOIN result_outputs o USING (cache_key) WHERE o.digest = ?1 \
@@ -354,34 +375,13 @@ impl Index {
     async fn with_outputs(&self, row: &SqliteRow) -> Result<CachedResult, IndexError> {
         let cache_key: Digest = parsed(row, "cache_key")?;
         let sql = "SELECT * FROM result_outputs WHERE cache_key = ?1 ORDER BY name LIMIT ?2";
-        let mut outputs = BTreeMap::new();
-        for output in self.rows(sql, &[&cache_key.to_string()]).await? {
-            let kind = match text(&output, "kind")?.as_str() {
-                "file" => ArtifactKind::File,
-                "directory" => ArtifactKind::Directory,
-                _ => return Err(IndexError::Value { column: "kind" }),
-            };
-            let artifact = Artifact {
-                kind,
-                digest: parsed(&output, "digest")?,
-                size_bytes: text(&output, "size_bytes")?,
-            };
-            outputs.insert(text(&output, "name")?, artifact);
-        }
-        Ok(CachedResult {
-            cache_key,
-            statement: parsed(row, "statement")?,
-            step: parsed(row, "step")?,
-            run: parsed(row, "run")?,
-            key_document: parsed(row, "key_document")?,
-            entropy: text(row, "entropy")?,
-            outputs,
-        })
+        let rows = self.rows(sql, &[&cache_key.to_string()]).await?;
+        result(row, rows.iter().map(output).collect::<Result<_, _>>()?)
     }
 
     async fn list<T>(
         &self,
-        sql: &'static str,
+        sql: &str,
         binds: &[&str],
         read: fn(&SqliteRow) -> Result<T, IndexError>,
     ) -> Result<Vec<T>, IndexError> {
@@ -389,8 +389,8 @@ impl Index {
     }
 
     /// The rows of `sql`, whose last placeholder is the limit.
-    async fn rows(&self, sql: &'static str, binds: &[&str]) -> Result<Vec<SqliteRow>, IndexError> {
-        let mut query = sqlx::query(sql);
+    async fn rows(&self, sql: &str, binds: &[&str]) -> Result<Vec<SqliteRow>, IndexError> {
+        let mut query = sqlx::query(sqlx::AssertSqlSafe(sql.to_owned()));
         for bind in binds {
             query = query.bind((*bind).to_owned());
         }
@@ -423,11 +423,34 @@ fn model_version(row: &SqliteRow) -> Result<ModelVersion, IndexError> {
     Ok(ModelVersion { model: parsed(row, "model")?, version: number(row, "version")? })
 }
 
+fn output(row: &SqliteRow) -> Result<(String, Artifact), IndexError> {
+    let kind = match text(row, "kind")?.as_str() {
+        "file" => ArtifactKind::File,
+        "directory" => ArtifactKind::Directory,
+        _ => return Err(IndexError::Value { column: "kind" }),
+    };
+    let artifact = Artifact { kind, digest: parsed(row, "digest")?, size_bytes: text(row, "size_bytes")? };
+    Ok((text(row, "name")?, artifact))
+}
+
+fn result(row: &SqliteRow, outputs: BTreeMap<String, Artifact>) -> Result<CachedResult, IndexError> {
+    Ok(CachedResult {
+        cache_key: parsed(row, "cache_key")?,
+        statement: parsed(row, "statement")?,
+        step: parsed(row, "step")?,
+        run: parsed(row, "run")?,
+        key_document: parsed(row, "key_document")?,
+        entropy: text(row, "entropy")?,
+        outputs,
+    })
+}
+
 fn entry(row: &SqliteRow) -> Result<EntryRow, IndexError> {
     Ok(EntryRow {
         position: number(row, "position")?,
         statement: parsed(row, "statement")?,
         noun: text(row, "noun")?,
+        signer: parsed(row, "signer")?,
         holder: row.try_get("holder").map_err(|_| IndexError::Value { column: "holder" })?,
     })
 }

@@ -1,0 +1,244 @@
+//! The one table of everything that can go wrong for a user: code, exit code, HTTP status.
+
+use std::error::Error;
+use std::fmt;
+
+use lineal_engine::gate::PathError;
+use lineal_engine::pipeline::{OverrideError, PipelineError};
+use lineal_facts::name::NameError;
+use lineal_sandbox::SandboxError;
+use lineal_store::files::FileError;
+use lineal_store::index::IndexError;
+use lineal_store::tree::TreeError;
+use lineal_store::{BlobError, KeyError, LedgerError, StoreError};
+use serde::Serialize;
+
+/// What went wrong, where and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Failure {
+    /// What kind.
+    pub code: Code,
+    /// A sentence for people.
+    pub message: String,
+}
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $variant:ident, $code:literal, $exit:literal, $status:literal;)*) => {
+        /// Kinds of failures. The words are stable; each has a section in docs/errors.md.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Code {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl Code {
+            /// Every code, in table order.
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+
+            /// The stable word.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $code),* }
+            }
+
+            /// Exit code of the process: 1 the answer is no, 2 wrong use, 3 input or environment, 4 internal,
+            /// 5 tampering found.
+            pub const fn exit(self) -> u8 {
+                match self { $(Self::$variant => $exit),* }
+            }
+
+            /// HTTP status of the API.
+            pub const fn status(self) -> u16 {
+                match self { $(Self::$variant => $status),* }
+            }
+        }
+    };
+}
+
+codes! {
+    /// A gate, step or check gave a negative answer.
+    Failed, "failed", 1, 409;
+    /// A policy refused; the message lists what is missing.
+    Refused, "refused", 1, 403;
+    /// A chain of evidence has a gap.
+    NotVerified, "not-verified", 1, 409;
+    /// A re-execution gave other bytes.
+    NotReproduced, "not-reproduced", 1, 409;
+    /// A rollout cannot do that in its present state.
+    RolloutState, "rollout-state", 1, 409;
+    /// The command or request is wrong.
+    Usage, "usage", 2, 400;
+    /// A name does not follow the rules.
+    Name, "name-invalid", 2, 400;
+    /// No project in this folder.
+    ProjectAbsent, "project-absent", 3, 404;
+    /// There is a project already.
+    ProjectPresent, "project-present", 3, 409;
+    /// `config.toml` cannot be read.
+    Config, "config-invalid", 3, 400;
+    /// The pipeline file is wrong.
+    Pipeline, "pipeline-invalid", 3, 400;
+    /// The policy file is wrong.
+    Policy, "policy-invalid", 3, 400;
+    /// A contract file is wrong.
+    Contract, "contract-invalid", 3, 400;
+    /// Something that was named is not in the record.
+    NotFound, "not-found", 3, 404;
+    /// A tag or number is taken by something else.
+    Taken, "taken", 3, 409;
+    /// A directory cannot be frozen.
+    Data, "data-unreadable", 3, 400;
+    /// The Python environment is missing or is not the recorded one.
+    Environment, "environment", 3, 409;
+    /// A step failed, crashed or was stopped.
+    Step, "step-failed", 1, 409;
+    /// A step took longer than its timeout.
+    StepTimeout, "step-timeout", 1, 409;
+    /// A step did not write an output that it declares.
+    StepOutput, "step-output", 1, 409;
+    /// The sandbox cannot be set up on this machine.
+    Sandbox, "sandbox", 3, 500;
+    /// A model server did not become ready or died.
+    ModelServer, "model-server", 3, 502;
+    /// A key is missing, exposed or does not count.
+    Key, "key", 3, 403;
+    /// The disk or another file operation failed.
+    File, "file", 3, 500;
+    /// Another process of the same role is running.
+    Running, "already-running", 3, 409;
+    /// An address is in use or may not be bound.
+    Address, "address", 3, 409;
+    /// The server of the project cannot be reached.
+    Server, "server-unreachable", 3, 502;
+    /// A bug or a broken machine.
+    Internal, "internal", 4, 500;
+    /// Bytes are not those that were recorded.
+    Tampered, "tampered", 5, 409;
+}
+
+impl Failure {
+    /// A failure of this kind.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+
+    /// A failure that tells the whole chain of causes once.
+    pub fn caused(code: Code, error: &dyn Error) -> Self {
+        Self { code, message: chain(error) }
+    }
+}
+
+/// `a: b: c` for an error and its sources.
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl Error for Failure {}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Serialize for Code {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+macro_rules! from {
+    ($($error:ty => |$e:ident| $code:expr;)*) => {$(
+        impl From<$error> for Failure {
+            fn from($e: $error) -> Self {
+                Self::caused($code, &$e)
+            }
+        }
+    )*};
+}
+
+from! {
+    NameError => |e| Code::Name;
+    PathError => |e| Code::Pipeline;
+    PipelineError => |e| Code::Pipeline;
+    OverrideError => |e| Code::Usage;
+    FileError => |e| Code::File;
+    BlobError => |e| blob_code(&e);
+    TreeError => |e| tree_code(&e);
+    LedgerError => |e| ledger_code(&e);
+    IndexError => |e| index_code(&e);
+    KeyError => |e| Code::Key;
+    StoreError => |e| store_code(&e);
+    SandboxError => |e| Code::Sandbox;
+}
+
+fn blob_code(error: &BlobError) -> Code {
+    match error {
+        BlobError::Missing(_) => Code::NotVerified,
+        BlobError::Damaged { .. } | BlobError::Mismatch { .. } => Code::Tampered,
+        BlobError::File(_) => Code::File,
+    }
+}
+
+fn tree_code(error: &TreeError) -> Code {
+    match error {
+        TreeError::Name(_)
+        | TreeError::Link(_)
+        | TreeError::Special(_)
+        | TreeError::Changed(_)
+        | TreeError::Depth(_)
+        | TreeError::Manifest(_)
+        | TreeError::File(_) => Code::Data,
+        TreeError::Blob(blob) => blob_code(blob),
+    }
+}
+
+fn ledger_code(error: &LedgerError) -> Code {
+    match error {
+        LedgerError::Checkpoint { .. }
+        | LedgerError::Missing(_)
+        | LedgerError::Tile { .. }
+        | LedgerError::Leaf { .. }
+        | LedgerError::Contradiction(_) => Code::Tampered,
+        LedgerError::Range { .. } | LedgerError::Proof(_) => Code::Internal,
+        LedgerError::File(_) => Code::File,
+    }
+}
+
+fn index_code(error: &IndexError) -> Code {
+    match error {
+        IndexError::Database(_) | IndexError::Value { .. } => Code::Internal,
+        IndexError::Ledger(ledger) => ledger_code(ledger),
+        IndexError::Statement { source, .. } => blob_code(source),
+        IndexError::Format { .. } | IndexError::Key { .. } => Code::Tampered,
+        IndexError::File(_) => Code::File,
+    }
+}
+
+fn store_code(error: &StoreError) -> Code {
+    match error {
+        StoreError::Absent(_) => Code::ProjectAbsent,
+        StoreError::Present(_) => Code::ProjectPresent,
+        StoreError::Json(_) | StoreError::Statement(_) | StoreError::Interrupted => Code::Internal,
+        StoreError::Sign(_) | StoreError::Key(_) => Code::Key,
+        StoreError::Group(inner) => store_code(inner),
+        StoreError::Blob(blob) => blob_code(blob),
+        StoreError::Ledger(ledger) => ledger_code(ledger),
+        StoreError::Index(index) => index_code(index),
+        StoreError::File(_) => Code::File,
+    }
+}

@@ -1,0 +1,177 @@
+//! A project: the folder with `.lineal/`, its settings and the clock.
+
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use lineal_facts::predicate::{KeyRecord, KeyRole, KeyState};
+use lineal_facts::statement::Subject;
+use lineal_facts::{Predicate, Statement, Timestamp};
+use lineal_proof::Signer;
+use lineal_sandbox::Launcher;
+use lineal_store::files::{self, Context};
+use lineal_store::store::SYSTEM_HOLDER;
+use lineal_store::Store;
+use serde::{Deserialize, Serialize};
+
+use crate::failure::{Code, Failure};
+
+/// The folder that holds everything.
+pub const FOLDER: &str = ".lineal";
+const CONFIG_LIMIT_BYTES: u64 = 64 << 10;
+
+/// An open project.
+#[derive(Debug, Clone)]
+pub struct Project {
+    /// The folder that contains `.lineal/`.
+    pub root: PathBuf,
+    /// Its state.
+    pub store: Store,
+    /// Its settings.
+    pub config: Config,
+    /// How steps are started.
+    pub launcher: Launcher,
+}
+
+/// `.lineal/config.toml`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Format version, 1.
+    pub version: u32,
+    /// Name of the ledger, a URL without scheme.
+    pub origin: String,
+    /// Who approves by default: holder of an approver key.
+    pub approver: String,
+    /// Where `lineal serve` listens; port 0 takes a free one.
+    pub serve: String,
+    /// Where `lineal gateway` listens; port 0 takes a free one.
+    pub gateway: String,
+}
+
+/// What `lineal init` made.
+#[derive(Debug, Serialize)]
+pub struct Initialised {
+    /// The folder.
+    pub folder: PathBuf,
+    /// Name of the ledger.
+    pub origin: String,
+    /// The ledger's public key.
+    pub ledger_key: String,
+    /// Who can approve.
+    pub approver: String,
+    /// Entries of the ledger so far.
+    pub entries: u64,
+}
+
+impl Project {
+    /// Makes `.lineal/` in `root`. `approver` gets a key that can approve.
+    pub async fn init(root: &Path, approver: &str) -> Result<Initialised, Failure> {
+        let folder = root.join(FOLDER);
+        if folder.exists() {
+            return Err(Failure::new(
+                Code::ProjectPresent,
+                format!("there is a Lineal project in `{}` already", root.display()),
+            ));
+        }
+        let holder: lineal_facts::ModelName = approver.parse().map_err(|_| {
+            Failure::new(Code::Name, format!("approver `{approver}`: use lower-case letters, digits and `-`"))
+        })?;
+        // A half-made folder must not look like a project: it is made aside and renamed.
+        let staging = root.join(format!("{FOLDER}.init"));
+        if staging.exists() {
+            std::fs::remove_dir_all(&staging).context("remove", &staging)?;
+        }
+        files::create_directory(&staging)?;
+        let origin = format!("lineal.local/{}", random_hex()?);
+        let store = Store::create(&staging, &origin).await?;
+        store.keys().create(holder.as_str(), KeyRole::Approver)?;
+        let now = now();
+        let statements = [
+            key_statement(&store, SYSTEM_HOLDER, KeyRole::Builder, now)?,
+            key_statement(&store, SYSTEM_HOLDER, KeyRole::Router, now)?,
+            key_statement(&store, holder.as_str(), KeyRole::Approver, now)?,
+        ];
+        store.commit(&statements, store.builder()).await?;
+        let config = Config {
+            version: 1,
+            origin: origin.clone(),
+            approver: holder.to_string(),
+            serve: "127.0.0.1:0".to_owned(),
+            gateway: "127.0.0.1:0".to_owned(),
+        };
+        let text = toml::to_string(&config).map_err(|e| Failure::caused(Code::Internal, &e))?;
+        files::replace(&staging.join("config.toml"), text.as_bytes())?;
+        let ledger_key = store.ledger().verifier().to_string();
+        store.index().close().await;
+        std::fs::rename(&staging, &folder).context("rename to", &folder)?;
+        files::sync_directory(root)?;
+        Ok(Initialised { folder, origin, ledger_key, approver: holder.to_string(), entries: statements.len() as u64 })
+    }
+
+    /// Opens the project of `start` or of the nearest folder above it.
+    pub async fn open(start: &Path, launcher: Launcher) -> Result<Self, Failure> {
+        let start = std::fs::canonicalize(start).context("open", start)?;
+        let root = start.ancestors().find(|folder| folder.join(FOLDER).is_dir()).ok_or_else(|| {
+            Failure::new(
+                Code::ProjectAbsent,
+                format!("there is no Lineal project in `{}` or above it; run `lineal init`", start.display()),
+            )
+        })?;
+        let config = read_config(&root.join(FOLDER).join("config.toml"))?;
+        let store = Store::open(&root.join(FOLDER)).await?;
+        Ok(Self { root: root.to_owned(), store, config, launcher })
+    }
+
+    /// `.lineal/`.
+    pub fn folder(&self) -> PathBuf {
+        self.root.join(FOLDER)
+    }
+
+    /// A folder for what may be lost: work directories, caches.
+    pub fn scratch(&self, name: &str) -> Result<PathBuf, Failure> {
+        let path = self.folder().join("work").join(name);
+        files::create_directory(&path)?;
+        Ok(path)
+    }
+}
+
+/// Now, by the system clock. The only place that reads it.
+pub fn now() -> Timestamp {
+    let elapsed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_unix_ms(i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// 16 random hex digits.
+pub fn random_hex() -> Result<String, Failure> {
+    let mut bytes = [0_u8; 8];
+    getrandom::fill(&mut bytes).map_err(|e| Failure::new(Code::Internal, format!("no randomness: {e}")))?;
+    Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())
+}
+
+fn key_statement(store: &Store, holder: &str, role: KeyRole, now: Timestamp) -> Result<Statement, Failure> {
+    let signer = store.keys().load(holder, role)?;
+    let key = signer.public_key();
+    Ok(Statement {
+        subject: vec![Subject::new(format!("key/{holder}"), key.id())],
+        predicate: Predicate::Key(KeyRecord {
+            holder: holder.to_owned(),
+            role,
+            state: KeyState::Active,
+            public_key: key.to_pem(),
+            stated_at: now,
+        }),
+    })
+}
+
+fn read_config(path: &Path) -> Result<Config, Failure> {
+    let wrong = |reason: String| {
+        Failure::new(Code::Config, format!("`{}` cannot be used: {reason}", path.display()))
+    };
+    let bytes = files::read_limited(path, CONFIG_LIMIT_BYTES).map_err(|e| wrong(crate::failure::chain(&e)))?;
+    let text = String::from_utf8(bytes).map_err(|_| wrong("it is not UTF-8".to_owned()))?;
+    let config: Config = toml::from_str(&text).map_err(|e| wrong(e.to_string()))?;
+    if config.version != 1 {
+        return Err(wrong(format!("version {} is not understood; this build reads version 1", config.version)));
+    }
+    Ok(config)
+}

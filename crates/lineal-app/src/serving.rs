@@ -1,0 +1,178 @@
+//! Model servers: started from verified bytes, watched, stopped.
+//!
+//! The bytes that a server reads are the ones that were hashed while they were copied into its private, read-only
+//! directory. Whatever speaks Open Inference Protocol v2 on `127.0.0.1:$LINEAL_PORT` can be a model server.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use lineal_facts::predicate::{ArtifactKind, ServeSpec};
+use lineal_facts::{Digest, ModelName, ModelVersion};
+use lineal_sandbox::{Access, Determinism, Limits, Mount, Network, Running, Spec};
+use lineal_store::files;
+use lineal_store::tree;
+
+use crate::environment;
+use crate::failure::{Code, Failure, chain};
+use crate::project::{Project, now};
+use crate::workspace::Workspace;
+
+/// How often a starting server is asked whether it is ready.
+const READY_INTERVAL: Duration = Duration::from_millis(50);
+/// How long a server may take to stop by itself.
+const STOP_GRACE: Duration = Duration::from_secs(3);
+const READY_REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
+const LOG_LIMIT_BYTES: u64 = 64 << 20;
+const LOG_TAIL_CHARS: usize = 2000;
+
+/// What to start.
+#[derive(Debug, Clone)]
+pub struct ServeTarget {
+    /// Name and version that it answers under.
+    pub version: ModelVersion,
+    /// The model's digest; it is a directory.
+    pub digest: Digest,
+    /// How it is started.
+    pub serve: ServeSpec,
+}
+
+/// A running model server. Dropping it kills the process and removes its directory.
+#[derive(Debug)]
+pub struct ModelServer {
+    /// What it serves.
+    pub version: ModelVersion,
+    /// Where it listens.
+    pub address: SocketAddr,
+    running: Running,
+    log: PathBuf,
+    _workspace: Workspace,
+}
+
+impl ModelServer {
+    /// Starts a server and waits until it is ready.
+    pub async fn start(project: &Project, target: &ServeTarget) -> Result<Self, Failure> {
+        let mut server = Self::launch(project, target).await?;
+        let ready_timeout_ms: u64 = target.serve.ready_timeout_ms.parse().unwrap_or(60_000);
+        let deadline = Instant::now() + Duration::from_millis(ready_timeout_ms);
+        let client = client(READY_REQUEST_TIMEOUT)?;
+        let url = format!("http://{}/v2/models/{}/ready", server.address, target.version.model);
+        loop {
+            if let Some(reason) = server.exited() {
+                return Err(server.failed(&reason));
+            }
+            if client.get(&url).send().await.is_ok_and(|answer| answer.status().is_success()) {
+                return Ok(server);
+            }
+            if Instant::now() > deadline {
+                return Err(server.failed(&format!("was not ready within {ready_timeout_ms} ms")));
+            }
+            tokio::time::sleep(READY_INTERVAL).await;
+        }
+    }
+
+    /// Why the server is gone; `None` while it runs.
+    pub fn exited(&mut self) -> Option<String> {
+        self.running.try_wait().map(|report| format!("ended ({:?})", report.exit))
+    }
+
+    /// Process id of the launcher.
+    pub fn pid(&self) -> u32 {
+        self.running.pid()
+    }
+
+    /// Asks the server to stop, and makes it.
+    pub async fn stop(mut self) {
+        let stopped = tokio::task::spawn_blocking(move || {
+            self.running.stop(STOP_GRACE);
+            self.running.wait();
+        });
+        // A panic in there has nothing to report to; dropping the server kills the process.
+        let _ = stopped.await;
+    }
+
+    async fn launch(project: &Project, target: &ServeTarget) -> Result<Self, Failure> {
+        let (project, target) = (project.clone(), target.clone());
+        tokio::task::spawn_blocking(move || {
+            let workspace = Workspace::create(&project, "serve")?;
+            let spec = prepare(&project, &target, workspace.path())?;
+            let log = spec.0.stdout.clone();
+            let running = project.launcher.start(&spec.0)?;
+            Ok(Self { version: target.version, address: spec.1, running, log, _workspace: workspace })
+        })
+        .await
+        .map_err(|e| Failure::caused(Code::Internal, &e))?
+    }
+
+    fn failed(&self, reason: &str) -> Failure {
+        let bytes = files::read_limited(&self.log, LOG_LIMIT_BYTES).unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes);
+        let skip = text.chars().count().saturating_sub(LOG_TAIL_CHARS);
+        let tail: String = text.chars().skip(skip).collect();
+        let tail = if tail.trim().is_empty() { "it printed nothing".to_owned() } else { format!("it printed:\n{}", tail.trim_end()) };
+        Failure::new(Code::ModelServer, format!("model server of {} {reason}; {tail}", self.version))
+    }
+}
+
+/// An HTTP client for loopback.
+pub fn client(timeout: Duration) -> Result<reqwest::Client, Failure> {
+    reqwest::Client::builder()
+        .no_proxy()
+        .timeout(timeout)
+        .build()
+        .map_err(|e| Failure::new(Code::Internal, format!("HTTP client: {}", chain(&e))))
+}
+
+/// The environment that `serve` names, if it still is the recorded one.
+pub fn environment_of(project: &Project, serve: &ServeSpec) -> Result<environment::Environment, Failure> {
+    let location = project.root.join(&serve.environment_path);
+    let found = environment::at(project, &location, now())?;
+    if found.digest != serve.environment {
+        return Err(Failure::new(
+            Code::Environment,
+            format!(
+                "environment `{}` is {}, recorded was {}; restore it from its lock file",
+                serve.environment_path, found.digest, serve.environment
+            ),
+        ));
+    }
+    Ok(found)
+}
+
+fn prepare(project: &Project, target: &ServeTarget, place: &Path) -> Result<(Spec, SocketAddr), Failure> {
+    let environment = environment_of(project, &target.serve)?;
+    let model = place.join("model");
+    tree::lay_out(project.store.blobs(), ArtifactKind::Directory, &target.digest, &model)?;
+    let address = free_address()?;
+    let mut mounts = vec![Mount { source: model, target: PathBuf::from("/lineal/model"), access: Access::ReadOnly }];
+    mounts.extend(environment.mounts);
+    let mut env = environment::variables();
+    env.insert("LINEAL_PORT".to_owned(), address.port().to_string());
+    env.insert("LINEAL_MODEL".to_owned(), target.version.model.to_string());
+    env.insert("LINEAL_VERSION".to_owned(), target.version.version.to_string());
+    let log = place.join("log");
+    let spec = Spec {
+        argv: target.serve.run.clone(),
+        env,
+        cwd: PathBuf::from("/lineal/model"),
+        mounts,
+        stdout: log.clone(),
+        stderr: log,
+        network: Network::Host,
+        determinism: Determinism::Off,
+        limits: Limits::default(),
+    };
+    Ok((spec, address))
+}
+
+/// A loopback port that was free a moment ago. If someone takes it first, the server fails to start and says so.
+fn free_address() -> Result<SocketAddr, Failure> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .and_then(|listener| listener.local_addr())
+        .map_err(|e| Failure::new(Code::Address, format!("no free loopback port: {e}")))
+}
+
+/// The version under which a model that is not registered yet is tested.
+pub fn unregistered(model: &ModelName) -> ModelVersion {
+    ModelVersion { model: model.clone(), version: 0 }
+}

@@ -1,0 +1,151 @@
+//! System calls that wait for an answer from the launcher: seccomp_unotify(2).
+
+use super::check;
+use super::fd::owned;
+use std::io;
+use std::mem;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+/// The architecture that a filter sees for 64-bit (and x32) calls: linux/audit.h.
+const AUDIT_ARCH_X86_64: u32 = 0xC000_003E;
+/// The bit that marks calls of the x32 interface: asm/unistd.h.
+const X32_SYSCALL_BIT: u32 = 0x4000_0000;
+/// `SECCOMP_IOCTL_NOTIF_RECV`, `_SEND` and `_ID_VALID` of linux/seccomp.h, with the sizes of the structs in libc.
+const IOCTL_RECEIVE: libc::Ioctl = 0xC050_2100_u32 as libc::Ioctl;
+const IOCTL_SEND: libc::Ioctl = 0xC018_2101_u32 as libc::Ioctl;
+const IOCTL_ID_VALID: libc::Ioctl = 0x4008_2102_u32 as libc::Ioctl;
+/// Offsets in `struct seccomp_data`.
+const OFFSET_NUMBER: u32 = 0;
+const OFFSET_ARCHITECTURE: u32 = 4;
+const OFFSET_FIRST_ARGUMENT: u32 = 16;
+
+/// Clocks that show the time of day: `CLOCK_REALTIME`, `CLOCK_REALTIME_COARSE`, `CLOCK_TAI`.
+pub(crate) const TIME_OF_DAY_CLOCKS: [libc::clockid_t; 3] =
+    [libc::CLOCK_REALTIME, libc::CLOCK_REALTIME_COARSE, libc::CLOCK_TAI];
+
+/// The filter program: getrandom waits for an answer, and with `clock` also the readings of the time of day. The
+/// 32-bit interface kills the process and x32 is refused, because their numbers mean other calls.
+pub(crate) fn filter(clock: bool) -> Vec<libc::sock_filter> {
+    let load = |offset| instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, offset);
+    let equal = |value, yes, no| instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, yes, no, value);
+    let bit_set = |value, yes, no| instruction(libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K, yes, no, value);
+    let answer = |action| instruction(libc::BPF_RET | libc::BPF_K, 0, 0, action);
+    let notify = answer(libc::SECCOMP_RET_USER_NOTIF);
+    let mut program = vec![
+        load(OFFSET_ARCHITECTURE),
+        equal(AUDIT_ARCH_X86_64, 1, 0),
+        answer(libc::SECCOMP_RET_KILL_PROCESS),
+        load(OFFSET_NUMBER),
+        bit_set(X32_SYSCALL_BIT, 0, 1),
+        answer(libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32),
+    ];
+    let calls: &[libc::c_long] = match clock {
+        true => &[libc::SYS_getrandom, libc::SYS_gettimeofday, libc::SYS_time],
+        false => &[libc::SYS_getrandom],
+    };
+    for call in calls {
+        program.extend([equal(*call as u32, 0, 1), notify]);
+    }
+    if clock {
+        let skip = 1 + 2 * TIME_OF_DAY_CLOCKS.len();
+        program.extend([equal(libc::SYS_clock_gettime as u32, 0, skip as u8), load(OFFSET_FIRST_ARGUMENT)]);
+        for id in TIME_OF_DAY_CLOCKS {
+            program.extend([equal(id as u32, 0, 1), notify]);
+        }
+    }
+    program.push(answer(libc::SECCOMP_RET_ALLOW));
+    program
+}
+
+fn instruction(code: u32, jt: u8, jf: u8, k: u32) -> libc::sock_filter {
+    libc::sock_filter { code: code as u16, jt, jf, k }
+}
+
+/// Puts the filter on this process and returns the descriptor on which its calls wait.
+pub(crate) fn install(filter: &mut [libc::sock_filter]) -> io::Result<OwnedFd> {
+    let length = u16::try_from(filter.len()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
+    let program = libc::sock_fprog { len: length, filter: filter.as_mut_ptr() };
+    let flags = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
+    // SAFETY: `program` describes `filter`; the kernel copies both during the call.
+    let fd = check(unsafe {
+        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program)
+    })?;
+    Ok(owned(fd as RawFd))
+}
+
+/// The descriptor on which calls wait.
+#[derive(Debug)]
+pub(crate) struct Listener(OwnedFd);
+
+/// A call that waits.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Call {
+    id: u64,
+    /// The calling thread.
+    pub(crate) thread: i32,
+    pub(crate) number: libc::c_long,
+    pub(crate) arguments: [u64; 6],
+}
+
+/// What a waiting call gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reply {
+    /// The kernel executes it.
+    Continue,
+    /// This value, instead of executing it.
+    Value(i64),
+    /// This error number (positive), instead of executing it.
+    Error(i32),
+}
+
+impl AsRawFd for Listener {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+impl Listener {
+    pub(crate) fn new(fd: OwnedFd) -> Self {
+        Self(fd)
+    }
+
+    /// Takes the next waiting call. `None` when its caller was interrupted or died in between.
+    pub(crate) fn receive(&self) -> io::Result<Option<Call>> {
+        // SAFETY: all-zero is a valid seccomp_notif, and the kernel demands it.
+        let mut notification: libc::seccomp_notif = unsafe { mem::zeroed() };
+        // SAFETY: the request's size matches seccomp_notif, which is valid for writes.
+        let result = unsafe { libc::ioctl(self.0.as_raw_fd(), IOCTL_RECEIVE, &raw mut notification) };
+        match check(result) {
+            Ok(_) => Ok(Some(Call {
+                id: notification.id,
+                thread: notification.pid as i32,
+                number: libc::c_long::from(notification.data.nr),
+                arguments: notification.data.args,
+            })),
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EINTR | libc::ENOENT)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the caller still waits, so that its thread id still means it.
+    pub(crate) fn still_waits(&self, call: &Call) -> bool {
+        // SAFETY: the request reads one u64, the id.
+        unsafe { libc::ioctl(self.0.as_raw_fd(), IOCTL_ID_VALID, &raw const call.id) == 0 }
+    }
+
+    /// Answers a call. A caller that is gone needs no answer.
+    pub(crate) fn reply(&self, call: &Call, reply: Reply) -> io::Result<()> {
+        let (val, error, flags) = match reply {
+            Reply::Continue => (0, 0, libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32),
+            Reply::Value(value) => (value, 0, 0),
+            Reply::Error(number) => (0, -number, 0),
+        };
+        let mut response = libc::seccomp_notif_resp { id: call.id, val, error, flags };
+        // SAFETY: the request's size matches seccomp_notif_resp, which is valid for reads and writes.
+        let result = unsafe { libc::ioctl(self.0.as_raw_fd(), IOCTL_SEND, &raw mut response) };
+        match check(result) {
+            Err(error) if error.raw_os_error() != Some(libc::ENOENT) => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
