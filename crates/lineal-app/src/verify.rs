@@ -1,1 +1,252 @@
-//! pending
+//! Checking the whole chain behind a subject, offline: every statement's bytes, signature, key and place in the
+//! ledger, and every blob that the statements name.
+
+mod chain;
+
+use lineal_facts::predicate::KeyRole;
+use lineal_facts::{Digest, ModelVersion, Predicate, RunId, SnapshotRef, Statement};
+use lineal_proof::{Keyring, tree};
+use lineal_store::ledger::Head;
+use serde::Serialize;
+
+use crate::failure::{Code, Failure, chain as error_chain};
+use crate::project::Project;
+
+/// What is verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VerifySubject {
+    /// A registered model version and everything behind it.
+    Version(ModelVersion),
+    /// A run.
+    Run(RunId),
+    /// A dataset snapshot.
+    Snapshot(SnapshotRef),
+    /// One statement.
+    Statement(Digest),
+}
+
+/// The result: a tree for people and tools, and the findings.
+#[derive(Debug, Serialize)]
+pub struct Verification {
+    /// What was verified.
+    pub subject: String,
+    /// Whether nothing was found.
+    pub verified: bool,
+    /// What was checked.
+    pub tree: Node,
+    /// What is wrong.
+    pub findings: Vec<Finding>,
+}
+
+/// One link of the chain.
+#[derive(Debug, Serialize)]
+pub struct Node {
+    /// What it is.
+    pub label: String,
+    /// What was checked, in a sentence.
+    pub detail: String,
+    /// Whether everything about it held.
+    pub ok: bool,
+    /// What it rests on.
+    pub children: Vec<Node>,
+}
+
+/// Something that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// Whether bytes were changed, or something is missing or not trusted.
+    pub code: Code,
+    /// What and where.
+    pub message: String,
+}
+
+impl VerifySubject {
+    /// Reads `model/2`, `run-...`, `dataset@tag` or `sha256:...`.
+    pub fn parse(text: &str) -> Result<Self, Failure> {
+        if let Ok(digest) = text.parse() {
+            return Ok(Self::Statement(digest));
+        }
+        if let Ok(run) = text.parse() {
+            return Ok(Self::Run(run));
+        }
+        if let Ok(snapshot) = text.parse() {
+            return Ok(Self::Snapshot(snapshot));
+        }
+        text.parse().map(Self::Version).map_err(|_| {
+            Failure::new(
+                Code::Usage,
+                format!("`{text}` is no subject; expected model/2, run-..., dataset@tag or a statement's sha256:..."),
+            )
+        })
+    }
+}
+
+/// Checks everything behind `subject`.
+pub async fn verify(project: &Project, subject: &VerifySubject) -> Result<Verification, Failure> {
+    let mut checker = Checker { project, head: None, keyring: Keyring::default(), findings: Vec::new() };
+    let ledger = checker.ledger().await;
+    let (name, mut tree) = match subject {
+        VerifySubject::Version(version) => (version.to_string(), checker.version(version).await?),
+        VerifySubject::Run(run) => (run.to_string(), checker.run_by_id(run).await?),
+        VerifySubject::Snapshot(reference) => {
+            let row = crate::data::find(project, reference).await?;
+            (reference.to_string(), checker.snapshot(&row).await)
+        }
+        VerifySubject::Statement(digest) => {
+            (digest.to_string(), checker.any_statement(digest).await)
+        }
+    };
+    tree.children.insert(0, ledger);
+    tree.settle();
+    let findings = checker.findings;
+    Ok(Verification { subject: name, verified: findings.is_empty() && tree.ok, tree, findings })
+}
+
+impl Verification {
+    /// The failure to report, if anything was found: tampering before gaps.
+    pub fn failure(&self) -> Option<Failure> {
+        let worst = self.findings.iter().max_by_key(|f| f.code.exit())?;
+        Some(Failure::new(worst.code, format!("{} is NOT verified: {}", self.subject, worst.message)))
+    }
+}
+
+impl Node {
+    fn new(label: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { label: label.into(), detail: detail.into(), ok: true, children: Vec::new() }
+    }
+
+    /// A link with a problem below it is a problem.
+    fn settle(&mut self) {
+        for child in &mut self.children {
+            child.settle();
+        }
+        self.ok &= self.children.iter().all(|child| child.ok);
+    }
+}
+
+struct Checker<'a> {
+    project: &'a Project,
+    head: Option<Head>,
+    keyring: Keyring,
+    findings: Vec<Finding>,
+}
+
+/// A statement whose bytes, signature and place were checked.
+struct Checked {
+    position: u64,
+    statement: Statement,
+    holder: String,
+}
+
+impl Checker<'_> {
+    fn finding(&mut self, code: Code, message: String) {
+        let finding = Finding { code, message };
+        // The ledger scan and the chain may meet the same damage.
+        if !self.findings.contains(&finding) {
+            self.findings.push(finding);
+        }
+    }
+
+    fn failed(&mut self, what: &str, failure: &Failure) {
+        self.finding(failure.code, format!("{what}: {}", failure.message));
+    }
+
+    /// Re-derives the log, checks every statement's bytes and signature, and collects the keys.
+    async fn ledger(&mut self) -> Node {
+        let store = &self.project.store;
+        let head = match store.ledger().check() {
+            Ok(Some(head)) => head,
+            Ok(None) => {
+                self.finding(Code::NotVerified, "the ledger is empty".to_owned());
+                return Node { ok: false, ..Node::new("ledger", "empty") };
+            }
+            Err(error) => {
+                let failure = Failure::from(error);
+                self.failed("ledger", &failure);
+                return Node { ok: false, ..Node::new("ledger", failure.message) };
+            }
+        };
+        let before = self.findings.len();
+        let leaves = store.ledger().leaves(0, head.size, head.size).unwrap_or_default();
+        for (position, leaf) in (0..).zip(&leaves) {
+            let pae = match store.blobs().read(&leaf.data) {
+                Ok(pae) => pae,
+                Err(error) => {
+                    let failure = Failure::from(error);
+                    self.failed(&format!("statement at ledger position {position}"), &failure);
+                    continue;
+                }
+            };
+            if let Err(error) = leaf.verify(&pae) {
+                let message = format!("statement at ledger position {position}: {}", error_chain(&error));
+                self.finding(Code::Tampered, message);
+                continue;
+            }
+            self.collect_key(position, &leaf.key.id(), &leaf.data);
+        }
+        let detail = format!(
+            "{} entries re-hashed, root {}, checkpoint signed by {}",
+            head.size,
+            head.root.short(),
+            store.ledger().verifier().name()
+        );
+        self.head = Some(head);
+        Node { ok: self.findings.len() == before, ..Node::new("ledger", detail) }
+    }
+
+    fn collect_key(&mut self, position: u64, signer: &Digest, data: &Digest) {
+        let statement = match self.project.store.statement(data) {
+            Ok(statement) => statement,
+            Err(error) => {
+                let failure = Failure::from(error);
+                return self.failed(&format!("statement at ledger position {position}"), &failure);
+            }
+        };
+        if let Predicate::Key(record) = &statement.predicate
+            && let Err(error) = self.keyring.apply(position, signer, record)
+        {
+            self.finding(Code::Tampered, format!("key at ledger position {position}: {}", error_chain(&error)));
+        }
+    }
+
+    /// Checks one statement: in the ledger, included under the checkpoint, signed by a key that counts in `role`.
+    async fn statement(&mut self, digest: &Digest, role: Option<KeyRole>) -> Result<Checked, Failure> {
+        let store = &self.project.store;
+        let gap = |message: String| Failure::new(Code::NotVerified, message);
+        let head = self.head.clone().ok_or_else(|| gap("the ledger did not verify".to_owned()))?;
+        let entry = store.index().entry(digest).await?;
+        let entry = entry.ok_or_else(|| gap(format!("statement {digest} is not in the ledger")))?;
+        let leaf = store.ledger().leaf(entry.position, head.size)?;
+        let tampered = |message: String| Failure::new(Code::Tampered, message);
+        if leaf.data != *digest {
+            return Err(tampered(format!("ledger entry {} is not statement {digest}", entry.position)));
+        }
+        let path = store.ledger().inclusion_proof(entry.position, head.size)?;
+        tree::verify_inclusion(entry.position, head.size, &leaf.hash(), &path, &head.root)
+            .map_err(|e| tampered(format!("ledger entry {}: {}", entry.position, error_chain(&e))))?;
+        let pae = store.blobs().read(digest)?;
+        leaf.verify(&pae).map_err(|e| tampered(format!("statement {digest}: {}", error_chain(&e))))?;
+        let key = leaf.key.id();
+        let holder = match role {
+            Some(role) => self.keyring.accepts(&key, role, entry.position).map(|k| k.holder.clone()),
+            None => Ok(self.keyring.holder(&key, entry.position).unwrap_or("an unknown key").to_owned()),
+        };
+        let holder = holder.map_err(|e| gap(format!("statement {digest}: {}", error_chain(&e))))?;
+        Ok(Checked { position: entry.position, statement: store.statement(digest)?, holder })
+    }
+
+    async fn any_statement(&mut self, digest: &Digest) -> Node {
+        match self.statement(digest, None).await {
+            Ok(checked) => Node::new(
+                format!("{} {}", checked.statement.predicate.noun(), digest.short()),
+                format!("entry {}, signed by {}", checked.position, checked.holder),
+            ),
+            Err(failure) => self.broken(&format!("statement {}", digest.short()), &failure),
+        }
+    }
+
+    fn broken(&mut self, label: &str, failure: &Failure) -> Node {
+        self.failed(label, failure);
+        Node { ok: false, ..Node::new(label, failure.message.clone()) }
+    }
+}

@@ -339,8 +339,7 @@ impl Progressing {
             Command::Tick => self.expire_or_stay(now),
             Command::Pause { by, reason } => {
                 let message = format!("paused by {by}: {reason}");
-                let paused =
-                    Paused { progress: self.progress, message, paused_at: now, stable_down: false };
+                let paused = Paused { progress: self.progress, message, paused_at: now, stable_down: false };
                 Ok((Rollout::Paused(paused), Vec::new()))
             }
             Command::Resume => Err(RolloutError::NotPaused),

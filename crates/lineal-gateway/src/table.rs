@@ -59,7 +59,7 @@ pub(crate) fn open(bytes: &[u8], key: &PublicKey) -> Result<Snapshot, TableError
     if envelope.payload_type != PAYLOAD_TYPE {
         return Err(TableError::Type(envelope.payload_type.chars().take(100).collect()));
     }
-    let _ = (key, TableError::Signature);
+    key.verify(&envelope.pae(), &envelope.signature).map_err(|_| TableError::Signature)?;
     let table: RouteTable = json::parse(&envelope.payload).map_err(|e| TableError::Payload(e.to_string()))?;
     table.check()?;
     Ok(Snapshot::new(table))

@@ -63,7 +63,9 @@ pub enum MetricKind {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum StrategyError {
     /// Steps are missing, too many, out of order or do not end with 100.
-    #[error("steps {0:?}: give 1 to {STEP_LIMIT} rising percentages from 1 that end with 100, such as [5, 25, 50, 100]")]
+    #[error(
+        "steps {0:?}: give 1 to {STEP_LIMIT} rising percentages from 1 that end with 100, such as [5, 25, 50, 100]"
+    )]
     Steps(Vec<u32>),
     /// Alpha is out of range.
     #[error("alpha {0}: give a probability from 0.000001 to 0.2, such as 0.01")]

@@ -2,7 +2,7 @@
 
 use super::count_test::{self, Events};
 use super::mean_test::{ARM_MINIMUM, Comparison, Estimate, Gap, Levels, Pair, STRATUM_MINIMUM};
-use super::{Judgement, Metric, MetricKind, MetricVerdict, Moments, Stratum, Strategy, Verdict};
+use super::{Judgement, Metric, MetricKind, MetricVerdict, Moments, Strategy, Stratum, Verdict};
 
 /// Probability that the check of the traffic split raises a false alarm in one step. It can only hold, never abort.
 const SHARE_ALPHA: f64 = 0.001;
@@ -21,7 +21,10 @@ pub(super) fn judge(strategy: &Strategy, strata: &[Stratum]) -> Judgement {
         (Verdict::Hold, sentence(metric))
     } else if requests < strategy.min_requests {
         let (have, need) = (grouped(requests), grouped(strategy.min_requests));
-        (Verdict::Hold, format!("requests: the canary answered {have} of at least {need} requests in this step"))
+        (
+            Verdict::Hold,
+            format!("requests: the canary answered {have} of at least {need} requests in this step"),
+        )
     } else {
         (Verdict::Promote, metrics.iter().map(sentence).collect::<Vec<_>>().join("; "))
     };
@@ -107,7 +110,10 @@ fn decide(metric: &Metric, reading: &Reading, estimate: Option<Estimate>) -> (Ve
         (Ok(comparison), Some(estimate)) => (comparison, estimate),
         (Err(Gap::NoSpread), _) => return (Verdict::Hold, format!("every value is the same, {counts}")),
         (Ok(_) | Err(Gap::TooFew), _) => {
-            return (Verdict::Hold, format!("not enough evidence yet: {counts}; each side needs {ARM_MINIMUM}"));
+            return (
+                Verdict::Hold,
+                format!("not enough evidence yet: {counts}; each side needs {ARM_MINIMUM}"),
+            );
         }
     };
     let margin = metric.margin;
@@ -118,10 +124,14 @@ fn decide(metric: &Metric, reading: &Reading, estimate: Option<Estimate>) -> (Ve
             Some(harm) if harm < margin => {
                 (Verdict::Promote, format!("harm {between} (each bound at {level} %), {counts}"))
             }
-            Some(harm) => (Verdict::Hold, format!("harm {between}, but {harm:+.3} in this step alone, {counts}")),
+            Some(harm) => {
+                (Verdict::Hold, format!("harm {between}, but {harm:+.3} in this step alone, {counts}"))
+            }
             None => (
                 Verdict::Hold,
-                format!("harm {between}, but each side needs {STRATUM_MINIMUM} observations in this step, {counts}"),
+                format!(
+                    "harm {between}, but each side needs {STRATUM_MINIMUM} observations in this step, {counts}"
+                ),
             ),
         };
     }
@@ -132,7 +142,10 @@ fn decide(metric: &Metric, reading: &Reading, estimate: Option<Estimate>) -> (Ve
         );
         return (Verdict::Abort, text);
     }
-    (Verdict::Hold, format!("not enough evidence yet: harm {between}; {}", outlook(metric, reading, comparison)))
+    (
+        Verdict::Hold,
+        format!("not enough evidence yet: harm {between}; {}", outlook(metric, reading, comparison)),
+    )
 }
 
 /// How much more it takes, if things stay as they are.

@@ -277,6 +277,13 @@ fn time_is_bounded_by_an_estimate() {
         assert!(!result.held, "{expr}");
         assert!(result.error.as_deref().unwrap_or("").contains("steps"), "{expr}: {:?}", result.error);
     }
+    // The border is between 200 and 500 elements in each of two loops.
+    let quadratic = "gates.all(a, gates.exists(b, b.name == a.name))";
+    let mut some = record.clone();
+    some.gates.truncate(500);
+    assert!(run(quadratic, &some).error.is_some());
+    some.gates.truncate(200);
+    assert!(run(quadratic, &some).held);
     record.gates.push(gate("one-too-many", Outcome::Passed));
     let error = run("true", &record).error.unwrap();
     assert!(error.contains("10001 elements; at most 10000"), "{error}");

@@ -119,7 +119,10 @@ fn good_evidence_raises_step_by_step_and_keeps_counting() {
     }
     let [(first, proved), (second, next), (third, last)] = seen[..] else { panic!("{seen:?}") };
     assert_eq!([first, second, third], [(25, 43), (50, 44), (100, 45)]);
-    assert!(proved > 5 && next == proved + 1 && last == next + 1, "one look a step once it is proved: {seen:?}");
+    assert!(
+        proved > 5 && next == proved + 1 && last == next + 1,
+        "one look a step once it is proved: {seen:?}"
+    );
 }
 
 #[test]
@@ -168,7 +171,10 @@ fn harm_ends_the_rollout_even_while_paused() {
     assert!(matches!(effects[0], Effect::SetWeight { percent: 0, .. }), "traffic first, paper after");
     let record = records(&effects)[0];
     assert_eq!(record.transition, RolloutTransition::RolledBack);
-    assert_eq!(record.evidence.iter().map(|e| e.metric.as_str()).collect::<Vec<_>>(), ["errors", "slow", "loss", "share"]);
+    assert_eq!(
+        record.evidence.iter().map(|e| e.metric.as_str()).collect::<Vec<_>>(),
+        ["errors", "slow", "loss", "share"]
+    );
     assert_eq!(record.evidence[0].verdict, "abort");
 }
 

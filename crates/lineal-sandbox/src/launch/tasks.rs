@@ -73,7 +73,7 @@ impl Tasks {
 
     /// The program of `process` was replaced by its thread `former`, which has the process's id from now on.
     fn exec(&mut self, process: i32, former: i32) {
-        if former == process
+        if former != process
             && let Some(task) = self.tasks.remove(&former)
         {
             self.tasks.insert(process, task);

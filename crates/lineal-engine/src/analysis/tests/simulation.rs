@@ -37,7 +37,8 @@ pub(crate) struct Behaviour {
     pub(crate) wrong: Option<f64>,
 }
 
-pub(crate) const HEALTHY: Behaviour = Behaviour { errors: 0.002, slow: 0.01, harm: 0.0, shift: 0.0, wrong: None };
+pub(crate) const HEALTHY: Behaviour =
+    Behaviour { errors: 0.002, slow: 0.01, harm: 0.0, shift: 0.0, wrong: None };
 
 /// Traffic of both versions.
 #[derive(Clone, Copy)]
@@ -130,7 +131,9 @@ fn watch(world: &World, strategy: &Strategy, looks: usize, seed: u64) -> Watched
         for (metric, found) in metrics.iter().zip(&judgement.metrics) {
             let half = (2.0 / metric.alpha).ln();
             watched.count_abort |= found.log_e_value.is_some_and(|log_e| log_e >= half);
-            if metric.kind == MetricKind::Loss && let Some(estimate) = found.estimate {
+            if metric.kind == MetricKind::Loss
+                && let Some(estimate) = found.estimate
+            {
                 let truth = match (world.canary.wrong, world.stable.wrong) {
                     (Some(canary), Some(stable)) => canary - stable,
                     (Some(_) | None, _) => world.canary.harm + world.canary.shift,
@@ -219,7 +222,7 @@ fn a_canary_that_is_worse_by_the_margin_is_rarely_promoted() {
 }
 
 #[test]
-#[ignore = "two minutes; prints the error rates that are quoted"]
+#[ignore = "minutes; prints the error rates that are quoted"]
 fn longer() {
     check_false_aborts(4_000);
     check_false_promotions(4_000);

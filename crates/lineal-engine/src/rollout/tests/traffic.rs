@@ -26,7 +26,8 @@ fn run(canary: Behaviour, seed: u64) -> Finished {
         let observation = world.observe(&mut random, seconds, key);
         rollout = rollout.step(Command::Observe(vec![observation]), at(seconds as i64 * 1_000)).unwrap().0;
         if rollout.is_final() {
-            let canary_requests = rollout.progress().analysis.strata().iter().map(|s| s.canary.requests).sum();
+            let canary_requests =
+                rollout.progress().analysis.strata().iter().map(|s| s.canary.requests).sum();
             return Finished { rollout, seconds, canary_requests };
         }
     }
@@ -42,7 +43,11 @@ fn table(name: &str, canary: Behaviour, runs: u64) -> (f64, [usize; 2]) {
     let (median, late) = (at(0.5), at(0.95));
     println!(
         "{name}: promoted {healthy}, median {} s and {} canary requests, 95 % within {} s and {}; {}",
-        median.seconds, median.canary_requests, late.seconds, late.canary_requests, median.rollout.message().chars().take(110).collect::<String>(),
+        median.seconds,
+        median.canary_requests,
+        late.seconds,
+        late.canary_requests,
+        median.rollout.message().chars().take(110).collect::<String>(),
     );
     (healthy, [median.seconds, late.seconds])
 }

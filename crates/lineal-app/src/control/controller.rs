@@ -1,0 +1,496 @@
+//! The owner task.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lineal_engine::observation::Report;
+use lineal_engine::rollout::{Command, Effect, Rollout, Start};
+use lineal_engine::route::RouteTable;
+use lineal_facts::predicate::{KeyRole, RolloutRecord, RolloutTransition};
+use lineal_facts::statement::Subject;
+use lineal_facts::{EnvironmentName, ModelVersion, Predicate, RolloutId, Statement};
+use lineal_store::FileSigner;
+use lineal_store::store::SYSTEM_HOLDER;
+use tokio::sync::{mpsc, watch};
+use tokio::time::MissedTickBehavior;
+
+use super::join::Join;
+use super::lane::{self, Lane, LaneKey, Server, ServerState};
+use super::publish::PublishedTable;
+use super::{LaneStatus, Message};
+use crate::failure::{Code, Failure};
+use crate::model;
+use crate::project::{Project, now, random_hex};
+use crate::promotion;
+use crate::serving::{ModelServer, ServeTarget};
+
+/// How often observations are judged, servers looked at and states saved.
+const TICK: Duration = Duration::from_millis(100);
+/// Ticks between two attempts to start the serving version again, and between two saves.
+const SLOW_TICKS: u64 = 10;
+/// How long a server whose traffic went away may finish what it is doing.
+const DRAIN: Duration = Duration::from_secs(2);
+/// Gateways whose sequence numbers are remembered.
+const GATEWAY_LIMIT: usize = 1000;
+
+pub(super) struct Controller {
+    project: Project,
+    router: FileSigner,
+    sender: mpsc::Sender<Message>,
+    publisher: watch::Sender<Arc<PublishedTable>>,
+    generation: u64,
+    lanes: BTreeMap<LaneKey, Lane>,
+    join: Join,
+    /// Last report of each gateway.
+    gateways: BTreeMap<String, u64>,
+    /// Steps that moved traffic and could not be recorded yet; tried again until they are.
+    unrecorded: Vec<RolloutRecord>,
+    ticks: u64,
+}
+
+impl Controller {
+    /// Takes up lanes from the ledger and, where a rollout was under way, from its stored state.
+    pub(super) async fn resume(
+        project: Project,
+        sender: mpsc::Sender<Message>,
+        publisher: watch::Sender<Arc<PublishedTable>>,
+    ) -> Result<Self, Failure> {
+        let router = project.store.keys().load(SYSTEM_HOLDER, KeyRole::Router)?;
+        // Gateways refuse tables that are not newer than theirs; the clock keeps generations rising across crashes.
+        let generation = u64::try_from(now().unix_ms()).unwrap_or(0);
+        let (lanes, join, gateways) = (BTreeMap::new(), Join::default(), BTreeMap::new());
+        let mut controller = Self {
+            project, router, sender, publisher, generation, lanes, join, gateways, unrecorded: Vec::new(), ticks: 0,
+        };
+        controller.resume_lanes().await?;
+        Ok(controller)
+    }
+
+    pub(super) async fn run(mut self, mut receiver: mpsc::Receiver<Message>) {
+        let mut ticker = tokio::time::interval(TICK);
+        ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                message = receiver.recv() => match message {
+                    Some(Message::Stop { reply }) => {
+                        self.stop().await;
+                        // Whoever asked may be gone; there is nobody else to tell.
+                        let _ = reply.send(Ok(()));
+                        return;
+                    }
+                    Some(message) => self.handle(message).await,
+                    None => return self.stop().await,
+                },
+                _ = ticker.tick() => self.tick().await,
+            }
+        }
+    }
+
+    async fn handle(&mut self, message: Message) {
+        // A requester that went away needs no answer: hence the ignored results.
+        match message {
+            Message::StartRollout { version, environment, reply } => {
+                let _ = reply.send(self.start_rollout(version, environment).await);
+            }
+            Message::Act { rollout, command, reply } => {
+                let _ = reply.send(self.act(&rollout, command).await);
+            }
+            Message::Report { report, reply } => {
+                self.report(*report);
+                let _ = reply.send(Ok(()));
+            }
+            Message::Outcomes { outcomes, reply } => {
+                let joined: Vec<_> =
+                    outcomes.into_iter().filter_map(|o| self.join.outcome(o.id, o.outcome)).collect();
+                for loss in &joined {
+                    self.lanes.values_mut().filter(|l| l.key.model == loss.model).for_each(|l| l.observe_loss(loss));
+                }
+                let _ = reply.send(Ok(joined.len() as u64));
+            }
+            Message::Status { reply } => {
+                let _ = reply.send(Ok(self.lanes.values().map(|l| l.status(self.generation)).collect()));
+            }
+            Message::ServerStarted { lane, version, started } => self.server_started(&lane, version, *started).await,
+            Message::Stop { .. } => {}
+        }
+    }
+
+    async fn start_rollout(
+        &mut self,
+        version: ModelVersion,
+        environment: EnvironmentName,
+    ) -> Result<LaneStatus, Failure> {
+        let row = model::find(&self.project, &version).await?;
+        let promotions = self.project.store.index().promotions().await?;
+        let promoted = promotions
+            .iter()
+            .any(|p| p.counts && p.environment == environment && p.version == version && p.digest == row.digest);
+        if !promoted {
+            return Err(Failure::new(
+                Code::Refused,
+                format!("{version} is not promoted to {environment}; run `lineal promote {version} --to {environment}`"),
+            ));
+        }
+        let (policy, _) = promotion::load_policy(&self.project, &environment)?;
+        let (strategy, slow_after_ms) = lane::strategy(&policy)?;
+        let key = LaneKey { environment: environment.clone(), model: version.model.clone() };
+        let generation = self.generation;
+        let entry = self.lanes.entry(key.clone()).or_insert_with(|| Lane::new(key.clone()));
+        if let Some(active) = entry.active() {
+            return Err(Failure::new(
+                Code::RolloutState,
+                format!(
+                    "{} of {} is under way; wait for it, or `lineal rollout abort {}`",
+                    active.progress().id, active.progress().canary, active.progress().id
+                ),
+            ));
+        }
+        entry.slow_after_ms = slow_after_ms;
+        let at = now();
+        let nonce = u64::from_str_radix(&random_hex()?, 16).unwrap_or(0);
+        let start = Start {
+            id: RolloutId::derive(&row.digest, at, nonce),
+            environment,
+            stable: entry.serving.map(|serving| entry.version(serving)),
+            canary: version.clone(),
+            strategy,
+            generation,
+        };
+        let (rollout, effects) = Rollout::start(start, at).map_err(|e| Failure::caused(Code::RolloutState, &e))?;
+        entry.pending.clear();
+        self.enter(&key, rollout, effects).await?;
+        self.ensure_server(&key, version.version).await;
+        self.lane_status(&key)
+    }
+
+    async fn act(&mut self, id: &RolloutId, command: Command) -> Result<LaneStatus, Failure> {
+        let found = self.lanes.values().find(|l| l.rollout.as_ref().is_some_and(|r| r.progress().id == *id));
+        let key = found.map(|lane| lane.key.clone()).ok_or_else(|| {
+            Failure::new(Code::NotFound, format!("there is no rollout `{id}` here; `lineal rollout list` shows what there is"))
+        })?;
+        self.apply(&key, command).await?;
+        self.lane_status(&key)
+    }
+
+    /// Takes one report; losses and sums are judged at the next tick.
+    fn report(&mut self, report: Report) {
+        let last = self.gateways.get(&report.gateway).copied().unwrap_or(0);
+        if report.sequence <= last {
+            return;
+        }
+        if self.gateways.len() >= GATEWAY_LIMIT && last == 0 {
+            self.gateways.pop_first();
+        }
+        self.gateways.insert(report.gateway, report.sequence);
+        for window in &report.windows {
+            self.lanes.values_mut().filter(|l| l.key.model == window.model).for_each(|l| l.observe_window(window));
+        }
+        for record in report.records {
+            if let Some(loss) = self.join.request(record) {
+                self.lanes.values_mut().filter(|l| l.key.model == loss.model).for_each(|l| l.observe_loss(&loss));
+            }
+        }
+    }
+
+    async fn tick(&mut self) {
+        self.ticks += 1;
+        let slow = self.ticks.is_multiple_of(SLOW_TICKS);
+        for key in self.lanes.keys().cloned().collect::<Vec<_>>() {
+            self.look_at_servers(&key, slow).await;
+            let Some(lane) = self.lanes.get_mut(&key) else { continue };
+            if lane.active().is_none() {
+                continue;
+            }
+            let pending: Vec<_> = std::mem::take(&mut lane.pending).into_values().collect();
+            let command = if pending.is_empty() { Command::Tick } else { Command::Observe(pending) };
+            lane.dirty |= command != Command::Tick;
+            // A refusal leaves the state as it was, and the next tick judges again.
+            let _ = self.apply(&key, command).await;
+            if let Some(lane) = self.lanes.get_mut(&key).filter(|lane| slow && lane.dirty) {
+                // The state file only shortens a restart; the ledger has what was decided.
+                let _ = lane.save(&self.project, self.generation);
+            }
+        }
+        if slow {
+            self.record_late().await;
+        }
+    }
+
+    /// Steps the rollout of a lane and carries out what follows.
+    async fn apply(&mut self, key: &LaneKey, command: Command) -> Result<(), Failure> {
+        let Some(rollout) = self.lanes.get(key).and_then(|lane| lane.rollout.clone()) else { return Ok(()) };
+        let (next, effects) = rollout.step(command, now()).map_err(|e| Failure::caused(Code::RolloutState, &e))?;
+        self.enter(key, next, effects).await
+    }
+
+    /// Makes `next` the state of the lane. A step that raises weight is recorded first and does not happen if it
+    /// cannot be; one that takes weight away happens first and is recorded as soon as possible.
+    async fn enter(&mut self, key: &LaneKey, next: Rollout, effects: Vec<Effect>) -> Result<(), Failure> {
+        let Some(lane) = self.lanes.get_mut(key) else { return Ok(()) };
+        let previous = lane.rollout.replace(next);
+        let served_before = lane.serving;
+        let mut routed = false;
+        for effect in effects {
+            match effect {
+                Effect::SetWeight { generation, .. } => {
+                    routed = true;
+                    self.set_weight(key, generation)?;
+                }
+                Effect::Record { mut record, analysis } => {
+                    let bytes = analysis.to_json().map_err(|e| Failure::caused(Code::Internal, &e))?;
+                    record.analysis = self.project.store.blobs().put(&bytes).ok();
+                    if let Err(failure) = self.record(&record).await {
+                        if routed {
+                            self.unrecorded.push(*record);
+                            continue;
+                        }
+                        if let Some(lane) = self.lanes.get_mut(key) {
+                            lane.rollout = previous;
+                            lane.serving = served_before;
+                        }
+                        return Err(failure);
+                    }
+                }
+                Effect::StopCanary => self.stop_canary(key),
+                Effect::KeepStableWarm => {
+                    if let Some(serving) = self.lanes.get(key).and_then(|lane| lane.serving) {
+                        self.ensure_server(key, serving).await;
+                    }
+                }
+            }
+        }
+        if routed && let Some(lane) = self.lanes.get_mut(key) {
+            lane.save(&self.project, self.generation)?;
+        }
+        Ok(())
+    }
+
+    fn set_weight(&mut self, key: &LaneKey, generation: u64) -> Result<(), Failure> {
+        if let Some(lane) = self.lanes.get_mut(key)
+            && let Some(Rollout::Healthy(healthy)) = &lane.rollout
+        {
+            lane.serving = Some(healthy.progress.canary.version);
+        }
+        self.publish(generation.max(self.generation + 1), Some(key))
+    }
+
+    /// Publishes the table of all lanes. Rollouts of other lanes learn the generation that carries their weight now.
+    fn publish(&mut self, generation: u64, cause: Option<&LaneKey>) -> Result<(), Failure> {
+        self.generation = generation;
+        let routes = self.lanes.values().filter_map(Lane::route).collect();
+        let table = RouteTable { version: "1".to_owned(), generation, issued_at: now(), routes };
+        let published = PublishedTable::sign(&table, &self.router)?;
+        self.publisher.send_replace(Arc::new(published));
+        let at = now();
+        for lane in self.lanes.values_mut().filter(|lane| Some(&lane.key) != cause) {
+            let Some(rollout) = lane.rollout.clone() else { continue };
+            if let Ok((next, _)) = rollout.step(Command::RouteRepublished { generation }, at) {
+                lane.rollout = Some(next);
+            }
+        }
+        Ok(())
+    }
+
+    async fn record(&self, record: &RolloutRecord) -> Result<(), Failure> {
+        let row = model::find(&self.project, &record.canary).await?;
+        let statement = Statement {
+            subject: vec![Subject::new(record.canary.to_string(), row.digest)],
+            predicate: Predicate::Rollout(record.clone()),
+        };
+        self.project.store.commit(&[statement], self.project.store.builder()).await?;
+        Ok(())
+    }
+
+    async fn record_late(&mut self) {
+        for record in std::mem::take(&mut self.unrecorded) {
+            if self.record(&record).await.is_err() {
+                self.unrecorded.push(record);
+            }
+        }
+    }
+
+    /// Starts the server of a version unless it runs or is being started.
+    async fn ensure_server(&mut self, key: &LaneKey, version: u32) {
+        let Some(lane) = self.lanes.get_mut(key) else { return };
+        let running = lane.servers.get(&version).is_some_and(|s| !matches!(s.state, ServerState::Failed(_)));
+        if running {
+            return;
+        }
+        let model_version = lane.version(version);
+        let row = match model::find(&self.project, &model_version).await {
+            Ok(row) => row,
+            Err(failure) => {
+                let failed = Box::new(Err(failure));
+                let message = Message::ServerStarted { lane: key.clone(), version, started: failed };
+                let sender = self.sender.clone();
+                // The owner task must not wait for its own queue.
+                tokio::spawn(async move { sender.send(message).await });
+                return;
+            }
+        };
+        let output = row.record.serve.output.clone();
+        let server = Server { digest: row.digest, output, state: ServerState::Starting, requests: 0, errors: 0 };
+        lane.servers.insert(version, server);
+        let target = ServeTarget { version: model_version, digest: row.digest, serve: row.record.serve };
+        let (project, sender, key) = (self.project.clone(), self.sender.clone(), key.clone());
+        tokio::spawn(async move {
+            let started = Box::new(ModelServer::start(&project, &target).await);
+            // If the owner task is gone, dropping the message stops the server.
+            let _ = sender.send(Message::ServerStarted { lane: key, version, started }).await;
+        });
+    }
+
+    async fn server_started(&mut self, key: &LaneKey, version: u32, started: Result<ModelServer, Failure>) {
+        let Some(lane) = self.lanes.get_mut(key) else { return };
+        let is_canary = lane.canary().is_some_and(|canary| canary.version == version);
+        let is_serving = lane.serving == Some(version);
+        let Some(server) = lane.servers.get_mut(&version) else { return };
+        let outcome = match started {
+            Ok(running) => {
+                server.state = ServerState::Running(Box::new(running));
+                Ok(())
+            }
+            Err(failure) => {
+                server.state = ServerState::Failed(failure.message.clone());
+                Err(failure.message)
+            }
+        };
+        let command = match outcome {
+            Ok(()) => Command::CanaryReady,
+            Err(reason) => Command::CanaryDied { reason },
+        };
+        let ready = command == Command::CanaryReady;
+        // A failure to publish or record is seen again at the next tick: the state says what is not done.
+        if ready && (is_serving || is_canary) {
+            let _ = self.publish(self.generation + 1, None);
+        }
+        if is_canary {
+            let _ = self.apply(key, command).await;
+        }
+    }
+
+    /// Notices servers that ended; starts the serving one again.
+    async fn look_at_servers(&mut self, key: &LaneKey, retry: bool) {
+        let Some(lane) = self.lanes.get_mut(key) else { return };
+        let canary = lane.canary().map(|canary| canary.version);
+        let mut died = Vec::new();
+        for (version, server) in &mut lane.servers {
+            if let ServerState::Running(running) = &mut server.state
+                && let Some(reason) = running.exited()
+            {
+                server.state = ServerState::Failed(reason.clone());
+                died.push((*version, reason));
+            }
+        }
+        let serving = lane.serving;
+        for (version, reason) in died {
+            // Refusals need no handling: the state machine ignores what does not matter in its state.
+            if Some(version) == canary {
+                let _ = self.apply(key, Command::CanaryDied { reason }).await;
+            } else if Some(version) == serving {
+                let _ = self.apply(key, Command::StableDied).await;
+                self.ensure_server(key, version).await;
+            }
+        }
+        if retry && let Some(serving) = serving {
+            self.ensure_server(key, serving).await;
+        }
+    }
+
+    /// Stops the server of the version that lost its traffic, after the requests under way had time to end.
+    fn stop_canary(&mut self, key: &LaneKey) {
+        let Some(lane) = self.lanes.get_mut(key) else { return };
+        let Some(rollout) = &lane.rollout else { return };
+        if let Some(Server { state: ServerState::Running(server), .. }) =
+            lane.servers.remove(&rollout.progress().canary.version)
+        {
+            tokio::spawn(async move {
+                tokio::time::sleep(DRAIN).await;
+                server.stop().await;
+            });
+        }
+    }
+
+    fn lane_status(&self, key: &LaneKey) -> Result<LaneStatus, Failure> {
+        let lane = self.lanes.get(key).ok_or_else(|| Failure::new(Code::Internal, "the lane is gone"))?;
+        Ok(lane.status(self.generation))
+    }
+
+    async fn stop(&mut self) {
+        for lane in self.lanes.values_mut() {
+            // The state file only shortens a restart.
+            let _ = lane.save(&self.project, self.generation);
+            for (_, server) in std::mem::take(&mut lane.servers) {
+                if let ServerState::Running(server) = server.state {
+                    server.stop().await;
+                }
+            }
+        }
+    }
+
+    async fn resume_lanes(&mut self) -> Result<(), Failure> {
+        for row in self.project.store.index().rollout_steps().await? {
+            let record = row.record;
+            let key = LaneKey { environment: record.environment.clone(), model: record.canary.model.clone() };
+            let lane = self.lanes.entry(key.clone()).or_insert_with(|| Lane::new(key));
+            match record.transition {
+                RolloutTransition::Promoted => lane.serving = Some(record.canary.version),
+                RolloutTransition::Started if record.stable.is_none() => lane.serving = Some(record.canary.version),
+                RolloutTransition::Started
+                | RolloutTransition::Advanced
+                | RolloutTransition::RolledBack
+                | RolloutTransition::Aborted
+                | RolloutTransition::Expired => lane.serving = record.stable.map(|stable| stable.version),
+            }
+        }
+        for key in self.lanes.keys().cloned().collect::<Vec<_>>() {
+            let Some(lane) = self.lanes.get_mut(&key) else { continue };
+            if let Some(stored) = lane.load(&self.project) {
+                self.generation = self.generation.max(stored.generation + 1);
+                lane.rollout = stored.rollout;
+            }
+            let (serving, canary) = (lane.serving, lane.canary().map(|canary| canary.version));
+            for version in serving.into_iter().chain(canary) {
+                self.ensure_server(&key, version).await;
+            }
+        }
+        self.abort_lost().await
+    }
+
+    /// A rollout that the ledger says is under way and whose state is gone cannot be continued: traffic is on the
+    /// stable version, and that is recorded.
+    async fn abort_lost(&self) -> Result<(), Failure> {
+        let mut open: BTreeMap<RolloutId, RolloutRecord> = BTreeMap::new();
+        for row in self.project.store.index().rollout_steps().await? {
+            match row.record.transition {
+                RolloutTransition::Started | RolloutTransition::Advanced => {
+                    open.insert(row.record.rollout.clone(), row.record);
+                }
+                RolloutTransition::Promoted
+                | RolloutTransition::RolledBack
+                | RolloutTransition::Aborted
+                | RolloutTransition::Expired => {
+                    open.remove(&row.record.rollout);
+                }
+            }
+        }
+        let known = |id: &RolloutId| self.lanes.values().any(|l| l.rollout.as_ref().is_some_and(|r| r.progress().id == *id));
+        for (id, record) in open {
+            if known(&id) || record.stable.is_none() {
+                continue;
+            }
+            let lost = RolloutRecord {
+                transition: RolloutTransition::Aborted,
+                canary_weight_percent: "0".to_owned(),
+                generation: self.generation.to_string(),
+                cause: "the control plane's state was lost; the stable version serves".to_owned(),
+                analysis: None,
+                decided_at: now(),
+                ..record
+            };
+            self.record(&lost).await?;
+        }
+        Ok(())
+    }
+}
