@@ -1,1 +1,82 @@
-fn main() {}
+//! Every development task: `cargo xtask <task>`. README says which two matter; `ci` is what a merge needs.
+
+mod bench;
+mod ci;
+mod demo;
+mod generate;
+mod setup;
+mod shell;
+mod test;
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::workspace::Workspace;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Development tasks of Lineal", disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install what the other tasks need and make the example's Python environments and data.
+    Setup,
+    /// Take the flights model from data to production and prove it, in `demo/`.
+    Demo {
+        /// Check the facts instead of showing the output; stops at the first wrong one.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Run every test: crates, tidy, generated files, the demo's facts.
+    Test,
+    /// Format, lints, documentation, then every test.
+    Ci,
+    /// Check the rules of STYLE.md that no lint knows.
+    Tidy,
+    /// Write the generated files.
+    Gen {
+        /// Write nothing; fail if a file differs from what would be written.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Measure.
+    Bench {
+        #[command(subcommand)]
+        what: Bench,
+    },
+}
+
+#[derive(Subcommand)]
+enum Bench {
+    /// Steps, ledger, routing and the gateway.
+    Spine,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: &Task) -> anyhow::Result<()> {
+    let workspace = Workspace::find()?;
+    match task {
+        Task::Setup => setup::setup(&workspace).map(|_| ()),
+        Task::Demo { check } => demo::demo(&workspace, demo::Mode::from_check(*check)).map(|_| ()),
+        Task::Test => test::test(&workspace),
+        Task::Ci => ci::ci(&workspace),
+        Task::Tidy => tidy::tidy(&workspace),
+        Task::Gen { check } => generate::generate(&workspace, *check),
+        Task::Bench { what: Bench::Spine } => bench::spine(&workspace),
+    }
+}

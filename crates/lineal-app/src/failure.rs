@@ -23,11 +23,11 @@ pub struct Failure {
 }
 
 macro_rules! codes {
-    ($($(#[$doc:meta])* $variant:ident, $code:literal, $exit:literal, $status:literal;)*) => {
+    ($(#[doc = $doc:literal] $variant:ident, $code:literal, $exit:literal, $status:literal;)*) => {
         /// Kinds of failures. The words are stable; each has a section in docs/errors.md.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
         pub enum Code {
-            $($(#[$doc])* $variant,)*
+            $(#[doc = $doc] $variant,)*
         }
 
         impl Code {
@@ -37,6 +37,11 @@ macro_rules! codes {
             /// The stable word.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $code),* }
+            }
+
+            /// What it means, in a sentence.
+            pub fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => $doc),* }.trim()
             }
 
             /// Exit code of the process: 1 the answer is no, 2 wrong use, 3 input or environment, 4 internal,

@@ -38,7 +38,7 @@ pub struct Project {
 pub struct Config {
     /// Format version, 1.
     pub version: u32,
-    /// Name of the ledger, a URL without scheme.
+    /// Name of the ledger: a host name without port or path.
     pub origin: String,
     /// Who approves by default: holder of an approver key.
     pub approver: String,
@@ -82,7 +82,8 @@ impl Project {
             std::fs::remove_dir_all(&staging).context("remove", &staging)?;
         }
         files::create_directory(&staging)?;
-        let origin = format!("lineal.local/{}", random_hex()?);
+        // A bare host name: Sigstore clients look a log up by the host of its URL.
+        let origin = format!("{}.lineal.local", random_hex()?);
         let store = Store::create(&staging, &origin).await?;
         store.keys().create(holder.as_str(), KeyRole::Approver)?;
         let now = now();

@@ -238,7 +238,8 @@ impl Session<'_> {
             determinism: step.determinism,
         };
         let executed = self.execute_once(execution.clone()).await?;
-        if !step.probes.contains(&Probe::Entropy) {
+        // Under `strict` randomness is part of the key, so there is nothing left to find out.
+        if step.determinism == Determinism::Strict || !step.probes.contains(&Probe::Entropy) {
             return Ok((executed, None));
         }
         let probe = |stream| Execution { stream, determinism: Determinism::Strict, ..execution.clone() };

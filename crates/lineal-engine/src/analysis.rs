@@ -16,9 +16,10 @@
 //!   each upper bound is used at the full alpha (intersection-union test; Berger, Technometrics 1982).
 //!
 //! The count test is exact for events that are independent of each other. The mean test is asymptotic: its level
-//! is right once both arms hold some dozens of observations, and the simulations in `tests` show how right. Neither
-//! survives correlated requests: one client that retries five times makes five dependent errors, so that the
-//! gateway must count a retried request once.
+//! is right once both arms hold some dozens of observations. Simulated with 4,000 runs of 160 looks at alpha 1 %, 0.05
+//! to 0.18 % of healthy canaries are aborted and 0.6 to 0.9 % of those worse by exactly the margin promoted (`cargo
+//! test -p lineal-engine longer -- --ignored --nocapture`). Neither test survives correlated requests: one client
+//! that retries five times makes five dependent errors, so that the gateway must count a retried request once.
 
 use lineal_facts::predicate::MetricEvidence;
 use serde::{Deserialize, Deserializer, Serialize};

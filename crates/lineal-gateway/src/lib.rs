@@ -2,7 +2,7 @@
 //!
 //! * [`config`] and [`server`]: what the process is told, and its life from bind to drain.
 //! * `table` opens signed tables; `state` keeps the one that is served and its copy on disk; `fetch` waits for the next.
-//! * `path` reads what a client asks for, `proxy` sends it to a version, `retry` moves it to the stable one,
+//! * `client` is a client's connection; `path` reads what a client asks for, `proxy` sends it to a version, `retry` moves it to the stable one,
 //!   `answer` writes what the gateway says itself.
 //! * `prediction` finds the recorded number in an answer; `record` sums requests; `report` delivers the sums.
 //!
@@ -13,6 +13,7 @@ pub mod config;
 pub mod server;
 
 mod answer;
+mod client;
 mod fetch;
 mod path;
 mod prediction;

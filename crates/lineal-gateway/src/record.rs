@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use lineal_engine::observation::{RECORD_LIMIT, Report, RequestRecord, Window};
 use lineal_engine::route::Role;
 use lineal_facts::{ModelName, Timestamp};
-use tokio::sync::mpsc;
+use tokio::sync::Notify;
 
 use crate::table::ServedRoute;
 
@@ -46,29 +47,59 @@ pub(crate) struct Answer {
 /// The hot path's end of the queue.
 #[derive(Clone)]
 pub(crate) struct Recorder {
-    queue: mpsc::Sender<Note>,
-    dropped: Arc<AtomicU64>,
+    queue: SyncSender<Note>,
+    arrivals: Arc<Arrivals>,
 }
 
-/// The reporter's end of the queue.
+/// The reporter's end of the queue. The reporter is woken once for many notes, not once for each: a wake-up costs
+/// more than the note.
 pub(crate) struct Notes {
-    pub(crate) queue: mpsc::Receiver<Note>,
-    dropped: Arc<AtomicU64>,
+    queue: Receiver<Note>,
+    arrivals: Arc<Arrivals>,
+}
+
+#[derive(Default)]
+struct Arrivals {
+    /// Something arrived since the last [`Notes::collect`].
+    pending: AtomicBool,
+    first: Notify,
+    dropped: AtomicU64,
 }
 
 /// A queue for notes.
 pub(crate) fn queue() -> (Recorder, Notes) {
-    let (sender, receiver) = mpsc::channel(QUEUE_LIMIT);
-    let dropped = Arc::new(AtomicU64::new(0));
-    (Recorder { queue: sender, dropped: dropped.clone() }, Notes { queue: receiver, dropped })
+    let (sender, receiver) = sync_channel(QUEUE_LIMIT);
+    let arrivals = Arc::new(Arrivals::default());
+    (Recorder { queue: sender, arrivals: arrivals.clone() }, Notes { queue: receiver, arrivals })
 }
 
 impl Recorder {
     /// Never waits.
     pub(crate) fn note(&self, note: Note) {
         if self.queue.try_send(note).is_err() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+            self.arrivals.dropped.fetch_add(1, Ordering::Relaxed);
         }
+        if !self.arrivals.pending.swap(true, Ordering::AcqRel) {
+            self.arrivals.first.notify_one();
+        }
+    }
+}
+
+impl Notes {
+    /// Waits for the first note after a [`Notes::collect`].
+    pub(crate) async fn arrived(&self) {
+        self.arrivals.first.notified().await;
+    }
+
+    /// Moves what has arrived, and the count of what was dropped, into the backlog.
+    pub(crate) fn collect(&self, backlog: &mut Backlog) {
+        // Before the queue is read: a note that comes later announces itself again.
+        self.arrivals.pending.swap(false, Ordering::AcqRel);
+        for _ in 0..QUEUE_LIMIT {
+            let Ok(note) = self.queue.try_recv() else { break };
+            backlog.add(note);
+        }
+        backlog.count_dropped(self.arrivals.dropped.swap(0, Ordering::Relaxed));
     }
 }
 
@@ -90,11 +121,6 @@ impl Backlog {
     /// Counts requests that cannot be reported any more.
     pub(crate) fn count_dropped(&mut self, requests: u64) {
         self.dropped += requests;
-    }
-
-    /// Takes over what the hot path counted.
-    pub(crate) fn take_dropped(&mut self, notes: &Notes) {
-        self.dropped += notes.dropped.swap(0, Ordering::Relaxed);
     }
 
     pub(crate) fn add(&mut self, note: Note) {

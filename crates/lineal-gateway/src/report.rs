@@ -11,10 +11,10 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::fetch::Backoff;
-use crate::record::{Backlog, Note, Notes};
+use crate::record::{Backlog, Notes};
 use crate::state::Tables;
 
-/// From the first note to its report.
+/// From the first note to its report; what comes in between goes with it.
 const REPORT_EVERY: Duration = Duration::from_millis(100);
 /// One delivery.
 const DELIVERY_LIMIT: Duration = Duration::from_secs(5);
@@ -22,8 +22,6 @@ const DELIVERY_LIMIT: Duration = Duration::from_secs(5);
 const REFUSAL_LIMIT: u32 = 5;
 /// All of the last reports, when the process ends.
 const FLUSH_LIMIT: Duration = Duration::from_secs(1);
-/// Notes taken from the queue at once.
-const BATCH_LIMIT: usize = 1024;
 
 /// Where reports go and who sends them.
 pub(crate) struct Destination {
@@ -58,10 +56,9 @@ enum Delivery {
 
 type Sending = Pin<Box<dyn Future<Output = Delivery> + Send>>;
 
-/// What the reporter is about to do.
+/// What the reporter is doing.
 enum Step {
     Idle,
-    Gather(Instant),
     Send(Parcel, Sending),
     Retry(Parcel, Instant),
 }
@@ -73,75 +70,57 @@ impl Reporter {
 
     /// Runs until `stop` turns true, then reports what is left.
     pub(crate) async fn run(mut self, mut stop: watch::Receiver<bool>) {
-        let mut batch = Vec::with_capacity(BATCH_LIMIT);
         let mut step = Step::Idle;
+        let mut collect_at = None;
         loop {
-            let mut delivery = None;
-            let due = match &step {
-                Step::Gather(at) | Step::Retry(_, at) => Some(*at),
-                Step::Idle | Step::Send(..) => None,
-            };
+            let retry_at = retry_at(&step);
             tokio::select! {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => break,
-                outcome = sent(&mut step) => delivery = Some(outcome),
-                () = wait_until(due), if due.is_some() => {}
-                received = self.notes.queue.recv_many(&mut batch, BATCH_LIMIT) => {
-                    if received == 0 {
-                        break; // the hot path is gone
+                delivery = sent(&mut step) => step = self.settle(step, delivery),
+                () = wait_until(retry_at) => {
+                    if let Step::Retry(parcel, _) = step {
+                        step = self.send(parcel);
                     }
-                    self.absorb(&mut batch);
-                    if matches!(step, Step::Idle) {
-                        step = Step::Gather(Instant::now() + REPORT_EVERY);
-                    }
-                    continue;
                 }
+                () = wait_until(collect_at) => {
+                    collect_at = None;
+                    self.notes.collect(&mut self.backlog);
+                    if matches!(step, Step::Idle) {
+                        step = self.next();
+                    }
+                }
+                () = self.notes.arrived() => collect_at = Some(Instant::now() + REPORT_EVERY),
             }
-            step = self.advance(step, delivery);
         }
-        self.flush(step, batch).await;
+        self.flush(step).await;
     }
 
-    /// The step after a timer fell due or a delivery ended.
-    fn advance(&mut self, step: Step, delivery: Option<Delivery>) -> Step {
-        match (step, delivery) {
-            (Step::Send(parcel, _), Some(delivery)) => self.settle(parcel, delivery),
-            (Step::Retry(parcel, _), _) => self.send(parcel),
-            (Step::Gather(_), _) => match self.pack() {
-                Some(parcel) => self.send(parcel),
-                None => Step::Idle,
-            },
-            (step @ (Step::Idle | Step::Send(..)), _) => step,
+    /// Sends the next report, if there is something to say.
+    fn next(&mut self) -> Step {
+        match self.pack() {
+            Some(parcel) => self.send(parcel),
+            None => Step::Idle,
         }
     }
 
-    fn settle(&mut self, mut parcel: Parcel, delivery: Delivery) -> Step {
+    fn settle(&mut self, step: Step, delivery: Delivery) -> Step {
+        let Step::Send(mut parcel, _) = step else { return step };
         match delivery {
-            Delivery::Accepted => return self.next_gathering(),
+            Delivery::Accepted => return self.next(),
             Delivery::Unreachable => {}
             Delivery::Refused => parcel.refusals += 1,
         }
         if parcel.refusals >= REFUSAL_LIMIT {
             self.backlog.count_dropped(parcel.requests);
-            return self.next_gathering();
+            return self.next();
         }
         let wait = parcel.backoff.next();
         Step::Retry(parcel, Instant::now() + wait)
     }
 
-    fn next_gathering(&self) -> Step {
-        if self.backlog.is_empty() { Step::Idle } else { Step::Gather(Instant::now() + REPORT_EVERY) }
-    }
-
-    fn absorb(&mut self, batch: &mut Vec<Note>) {
-        for note in batch.drain(..) {
-            self.backlog.add(note);
-        }
-    }
-
     /// The next report, or none if there is nothing to say.
     fn pack(&mut self) -> Option<Parcel> {
-        self.backlog.take_dropped(&self.notes);
         if self.backlog.is_empty() {
             return None;
         }
@@ -177,14 +156,11 @@ impl Reporter {
     }
 
     /// The end: what is under way again, then the rest, all within [`FLUSH_LIMIT`].
-    async fn flush(mut self, step: Step, mut batch: Vec<Note>) {
-        self.absorb(&mut batch);
-        while let Ok(note) = self.notes.queue.try_recv() {
-            self.backlog.add(note);
-        }
+    async fn flush(mut self, step: Step) {
+        self.notes.collect(&mut self.backlog);
         let mut next = match step {
             Step::Send(parcel, _) | Step::Retry(parcel, _) => Some(parcel),
-            Step::Idle | Step::Gather(_) => self.pack(),
+            Step::Idle => self.pack(),
         };
         let deliver_all = async {
             while let Some(parcel) = next.take() {
@@ -202,7 +178,14 @@ impl Reporter {
 async fn sent(step: &mut Step) -> Delivery {
     match step {
         Step::Send(_, sending) => sending.await,
-        Step::Idle | Step::Gather(_) | Step::Retry(..) => std::future::pending().await,
+        Step::Idle | Step::Retry(..) => std::future::pending().await,
+    }
+}
+
+fn retry_at(step: &Step) -> Option<Instant> {
+    match step {
+        Step::Retry(_, at) => Some(*at),
+        Step::Idle | Step::Send(..) => None,
     }
 }
 

@@ -13,13 +13,13 @@ use std::time::Duration;
 
 use lineal_proof::key::PublicKey;
 use pingora::apps::{HttpServerApp as _, ServerApp as _};
-use pingora::protocols::l4::stream::Stream;
 use pingora::proxy::{HttpProxy, http_proxy};
 use pingora::server::configuration::ServerConf;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
 
+use crate::client::ClientStream;
 use crate::config::{ConfigError, GatewayConfig};
 use crate::proxy::Router;
 use crate::record::{self, Notes};
@@ -153,11 +153,9 @@ async fn accept(
             tokio::time::sleep(ACCEPT_RETRY).await;
             continue;
         };
-        // Only a delay is lost if the socket does not take it.
-        let _ = client.set_nodelay(true);
         let (proxy, stopping) = (proxy.clone(), stopping.clone());
         tokio::spawn(async move {
-            let mut stream = Some(Box::new(Stream::from(client)) as pingora::protocols::Stream);
+            let mut stream = Some(Box::new(ClientStream::new(client)) as pingora::protocols::Stream);
             while let Some(client) = stream.take() {
                 stream = proxy.process_new(client, &stopping).await;
             }

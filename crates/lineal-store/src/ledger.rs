@@ -152,8 +152,15 @@ impl Ledger {
     /// Appends `leaves` and publishes a checkpoint over everything. On error nothing was published, except when the
     /// disk lied about the last sync; the caller learns the truth from [`Ledger::head`].
     pub fn append(&self, signer: &LogSigner, leaves: &[Leaf]) -> Result<Head, LedgerError> {
-        let old_size = self.head()?.map_or(0, |head| head.size);
+        let head = self.head()?;
+        let old_size = head.as_ref().map_or(0, |head| head.size);
         let mut edge = Edge::load(old_size, |id| self.read_tile(id))?;
+        // A changed tile must never be signed over.
+        if head.is_some_and(|head| head.root != edge.root()) {
+            return Err(LedgerError::Contradiction(format!(
+                "the tiles at the right edge do not have the root of the checkpoint at size {old_size}"
+            )));
+        }
         let entries: Vec<Vec<u8>> = leaves.iter().map(Leaf::to_bytes).collect();
         let hashes: Vec<Hash> = entries.iter().map(|e| tree::leaf_hash(e)).collect();
         let mut writes: Vec<(PathBuf, Vec<u8>)> =

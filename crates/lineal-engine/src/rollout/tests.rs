@@ -49,10 +49,12 @@ fn observe(generation: u64, canary: (u64, u64), stable: (u64, u64)) -> Command {
 }
 
 fn records(effects: &[Effect]) -> Vec<&RolloutRecord> {
-    let record = |effect| match effect {
-        &Effect::Record { ref record, .. } => Some(&**record),
-        &(Effect::SetWeight { .. } | Effect::StopCanary | Effect::KeepStableWarm) => None,
-    };
+    fn record(effect: &Effect) -> Option<&RolloutRecord> {
+        match effect {
+            Effect::Record { record, .. } => Some(record),
+            Effect::SetWeight { .. } | Effect::StopCanary | Effect::KeepStableWarm => None,
+        }
+    }
     effects.iter().filter_map(record).collect()
 }
 

@@ -44,15 +44,24 @@ fn old_records_make_room_and_windows_keep_the_sum() {
 
 #[test]
 fn a_full_queue_drops_and_counts() {
-    let (recorder, mut notes) = queue();
+    let (recorder, notes) = queue();
     for n in 0..QUEUE_LIMIT + 3 {
         recorder.note(note(1, 1, &n.to_string()));
     }
     let mut backlog = Backlog::default();
-    backlog.take_dropped(&notes);
-    while let Ok(note) = notes.queue.try_recv() {
-        backlog.add(note);
-    }
+    notes.collect(&mut backlog);
     let report = backlog.take("g", 1, 7);
     assert_eq!((report.dropped_records, report.windows[0].requests), (3, QUEUE_LIMIT as u64));
+}
+
+#[tokio::test]
+async fn the_first_note_after_a_collection_announces_itself() {
+    let (recorder, notes) = queue();
+    let mut backlog = Backlog::default();
+    for id in ["a", "b", "c"] {
+        recorder.note(note(1, 1, id));
+        notes.arrived().await;
+        notes.collect(&mut backlog);
+    }
+    assert_eq!(backlog.take("g", 1, 7).records.len(), 3);
 }

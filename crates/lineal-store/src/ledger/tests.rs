@@ -106,6 +106,20 @@ fn a_crash_before_the_checkpoint_changes_nothing() {
 }
 
 #[test]
+fn a_changed_tile_is_never_signed_over() {
+    let world = world();
+    world.ledger.append(&world.signer, &world.leaves(0..3)).unwrap();
+    let published = fs::read(world.ledger.checkpoint_path()).unwrap();
+    let path = world.folder.path().join("tile/0/000.p/3");
+    let mut tile = fs::read(&path).unwrap();
+    tile[40] ^= 1;
+    fs::write(&path, tile).unwrap();
+    let appended = world.ledger.append(&world.signer, &world.leaves(3..4));
+    assert!(matches!(appended, Err(LedgerError::Contradiction(_))));
+    assert_eq!(fs::read(world.ledger.checkpoint_path()).unwrap(), published);
+}
+
+#[test]
 fn a_checkpoint_of_another_key_is_refused() {
     let world = world();
     world.ledger.append(&world.signer, &world.leaves(0..3)).unwrap();

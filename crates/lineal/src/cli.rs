@@ -1,0 +1,339 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+/// The hidden subcommand by which the binary starts itself as the sandbox launcher.
+pub(crate) const SANDBOX_LAUNCH: &str = "sandbox-launch";
+
+const EXIT_CODES: &str = "Exit codes: 0 ok, 1 the answer is no, 2 wrong use, 3 input or environment, \
+                          4 internal, 5 tampering found.\ndocs/errors.md explains every error code.";
+
+/// From pinned inputs to a proven production model.
+#[derive(Debug, Parser)]
+#[command(name = "lineal", version, after_help = EXIT_CODES)]
+pub(crate) struct Arguments {
+    /// The project's folder, or one below it.
+    #[arg(long, global = true, default_value = ".", value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    /// Print JSON.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Print nothing but errors and JSON.
+    #[arg(long, global = true)]
+    pub(crate) quiet: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make a project: keys, ledger, blobs and index in `.lineal/`.
+    #[command(after_help = "Example: lineal init --approver ana")]
+    Init {
+        /// Who gets a key that can approve.
+        #[arg(long, default_value = "approver")]
+        approver: String,
+    },
+    /// Freeze and show data.
+    #[command(subcommand)]
+    Data(DataCommand),
+    /// Run a pipeline: reuse what is recorded, execute the rest.
+    #[command(after_help = "Examples:\n  lineal run\n  lineal run pipeline.yaml --set trees=200 --set data.flights=flights@2013-01..04")]
+    Run(PipelineArguments),
+    /// Say what a run would do, step by step, without doing it.
+    Plan(PipelineArguments),
+    /// Say why a step would run again: which field changed, from what to what.
+    #[command(after_help = "Example: lineal explain train --set trees=200")]
+    Explain {
+        /// The step.
+        step: String,
+        #[command(flatten)]
+        pipeline: PipelineArguments,
+    },
+    /// Show sealed runs.
+    #[command(subcommand)]
+    Runs(RunsCommand),
+    /// Run the gates of a run and record their verdicts.
+    #[command(subcommand)]
+    Test(TestCommand),
+    /// Register and show model versions.
+    #[command(subcommand)]
+    Model(ModelCommand),
+    /// Sign that a version may go to an environment.
+    #[command(after_help = "Example: lineal approve flights-delay/2 --for production --reason \"slices look good\"")]
+    Approve {
+        /// `model/version`.
+        version: String,
+        /// The environment.
+        #[arg(long = "for", value_name = "ENV")]
+        environment: String,
+        /// Why.
+        #[arg(long)]
+        reason: String,
+        /// Whose key in `.lineal/keys` signs; the project's default approver otherwise.
+        #[arg(long = "as", value_name = "NAME", conflicts_with = "key")]
+        holder: Option<String>,
+        /// A key file that signs.
+        #[arg(long, value_name = "FILE")]
+        key: Option<PathBuf>,
+    },
+    /// Admit a version to an environment, if its policy allows.
+    #[command(after_help = "Example: lineal promote flights-delay/2 --to production")]
+    Promote {
+        /// `model/version`.
+        version: String,
+        /// The environment.
+        #[arg(long = "to", value_name = "ENV")]
+        environment: String,
+    },
+    /// Show what a policy says.
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+    /// Move traffic to a promoted version, by evidence.
+    #[command(subcommand)]
+    Rollout(RolloutCommand),
+    /// Send recorded requests through the gateway and report their outcomes.
+    #[command(subcommand)]
+    Traffic(TrafficCommand),
+    /// Execute a recorded run again in a clean place and compare every digest.
+    #[command(after_help = "Example: lineal reproduce flights-delay/2")]
+    Reproduce {
+        /// `model/version` or a run.
+        subject: String,
+    },
+    /// Check the whole chain behind a subject, offline.
+    #[command(after_help = "Examples:\n  lineal verify flights-delay/2\n  lineal verify flights@2013-01..02 --json")]
+    Verify {
+        /// `model/version`, a run, `dataset@tag` or a statement's digest.
+        subject: String,
+    },
+    /// Print what a subject was made from, or what was made from it.
+    Lineage {
+        /// `model/version`, a run, `dataset@tag` or an artefact's digest.
+        subject: String,
+        /// What was made from it, instead of what it was made from.
+        #[arg(long)]
+        down: bool,
+        /// How to print the graph.
+        #[arg(long, value_enum, default_value_t = GraphFormat::Tree)]
+        format: GraphFormat,
+    },
+    /// Show and rebuild the ledger and its index.
+    #[command(subcommand)]
+    Ledger(LedgerCommand),
+    /// Run the control plane: model servers, rollouts, API.
+    Serve {
+        /// Loopback address; port 0 takes a free one. `.lineal/serve.json` tells which.
+        #[arg(long, value_name = "ADDRESS")]
+        listen: Option<String>,
+    },
+    /// Run the inference router.
+    Gateway {
+        /// Loopback address; port 0 takes a free one. `.lineal/gateway.json` tells which.
+        #[arg(long, value_name = "ADDRESS")]
+        listen: Option<String>,
+    },
+    /// Say what this machine allows and what it does not.
+    Doctor,
+    /// Print completions for a shell.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Print a generated document: `cli`, `errors` or `openapi`.
+    #[command(hide = true)]
+    Reference {
+        /// Which.
+        document: crate::commands::reference::Document,
+    },
+    /// Measure durable ledger appends.
+    #[command(hide = true)]
+    Bench(crate::commands::bench::BenchArguments),
+}
+
+/// A pipeline file and values for it.
+#[derive(Debug, Args)]
+pub(crate) struct PipelineArguments {
+    /// The pipeline file.
+    #[arg(default_value = "pipeline.yaml")]
+    pub(crate) file: PathBuf,
+    /// `KEY=VALUE`: a parameter, `seed`, `determinism` or `data.NAME`. May be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) overrides: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DataCommand {
+    /// Freeze files and directories as a snapshot.
+    #[command(after_help = "Example: lineal data add flights months/flights-2013-01.csv --tag 2013-01")]
+    Add {
+        /// The dataset.
+        dataset: String,
+        /// Files and directories.
+        #[arg(required = true)]
+        paths: Vec<PathBuf>,
+        /// A name for the snapshot; it never moves.
+        #[arg(long)]
+        tag: Option<String>,
+    },
+    /// List snapshots.
+    List,
+    /// Show a snapshot's files and profile.
+    Show {
+        /// `dataset@tag` or `dataset@sha256:...`.
+        snapshot: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RunsCommand {
+    /// List sealed runs.
+    List,
+    /// Show a run's steps and outputs.
+    Show {
+        /// The run.
+        run: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TestCommand {
+    /// Run all gates of a run.
+    Run {
+        /// The run.
+        run: String,
+    },
+    /// Show the recorded verdicts about a model version.
+    Show {
+        /// `model/version`.
+        version: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModelCommand {
+    /// Register a run's model as the next version.
+    #[command(after_help = "Example: lineal model register flights-delay --run run-0123456789ab")]
+    Register {
+        /// The model's name.
+        model: String,
+        /// The run that made it.
+        #[arg(long)]
+        run: String,
+    },
+    /// List registered versions.
+    List,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PolicyCommand {
+    /// Evaluate an environment's policy about a version, rule by rule, and record nothing.
+    Check {
+        /// `model/version`.
+        version: String,
+        /// The environment.
+        #[arg(long = "for", value_name = "ENV")]
+        environment: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RolloutCommand {
+    /// Begin to roll out a promoted version.
+    Start {
+        /// `model/version`.
+        version: String,
+        /// The environment.
+        #[arg(long = "to", value_name = "ENV")]
+        environment: String,
+    },
+    /// Show what serves and what rollouts do.
+    Status,
+    /// Show the recorded steps of rollouts.
+    History {
+        /// Only this model.
+        model: Option<String>,
+    },
+    /// Send all traffic back to the stable version.
+    Abort(RolloutAction),
+    /// Keep the present weight.
+    Pause(RolloutAction),
+    /// End a pause.
+    Resume {
+        /// The rollout.
+        rollout: String,
+    },
+    /// Go to the next step without waiting for evidence.
+    Promote {
+        #[command(flatten)]
+        action: RolloutAction,
+        /// To 100 % at once.
+        #[arg(long)]
+        full: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RolloutAction {
+    /// The rollout.
+    pub(crate) rollout: String,
+    /// Why.
+    #[arg(long)]
+    pub(crate) reason: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TrafficCommand {
+    /// Replay a requests file as fast as the model bears.
+    #[command(after_help = "Each line: {\"id\": \"...\", \"body\": {OIP v2 request}, \"outcome\": 0 or 1}")]
+    Send(SendArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SendArguments {
+    /// A file, or `RUN:STEP.OUTPUT`.
+    pub(crate) requests: String,
+    /// The model, if the gateway serves several.
+    #[arg(long)]
+    pub(crate) model: Option<String>,
+    /// Leave out that many requests at the beginning.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) skip: usize,
+    /// Send at most that many.
+    #[arg(long)]
+    pub(crate) limit: Option<usize>,
+    /// Requests under way at the same time.
+    #[arg(long, default_value_t = 4)]
+    pub(crate) concurrency: usize,
+    /// Stop when the rollout of the model has ended.
+    #[arg(long)]
+    pub(crate) until_settled: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LedgerCommand {
+    /// Show entries, newest first.
+    Show,
+    /// List the keys that count.
+    Keys,
+    /// Print a Sigstore bundle of a statement with its proof of inclusion.
+    Proof {
+        /// The statement's digest.
+        statement: String,
+    },
+    /// Make the index again from ledger and blobs.
+    Rebuild,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum GraphFormat {
+    /// Indented text.
+    Tree,
+    /// Graphviz.
+    Dot,
+    /// Nodes and edges.
+    Json,
+}

@@ -1,0 +1,98 @@
+//! One function a command: parse names, call the use-case, print.
+
+pub(crate) mod bench;
+mod data;
+mod ledger;
+mod model;
+pub(crate) mod reference;
+mod roles;
+mod rollout;
+mod run;
+mod traffic;
+mod verify;
+
+use std::process::ExitCode;
+
+use lineal_app::{Code, Event, Failure, Project};
+use lineal_sandbox::Launcher;
+
+use crate::cli::{Arguments, Command, SANDBOX_LAUNCH};
+use crate::printer::Printer;
+
+type Done = Result<ExitCode, Failure>;
+
+/// Carries out what was typed.
+pub(crate) fn run(arguments: Arguments, printer: &Printer) -> Done {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::caused(Code::Internal, &e))?;
+    // The gateway makes its own runtimes, so it must not run inside this one.
+    if let Command::Gateway { listen } = &arguments.command {
+        let config = runtime.block_on(roles::gateway_config(&arguments.dir, listen.as_deref()))?;
+        drop(runtime);
+        return roles::gateway(config, printer);
+    }
+    runtime.block_on(dispatch(arguments, printer))
+}
+
+async fn dispatch(arguments: Arguments, printer: &Printer) -> Done {
+    let dir = arguments.dir.clone();
+    let open = || open(&dir);
+    match arguments.command {
+        Command::Init { approver } => roles::init(&dir, &approver, printer).await,
+        Command::Data(command) => data::run(&open().await?, command, printer).await,
+        Command::Run(pipeline) => run::run(&open().await?, &pipeline, printer).await,
+        Command::Plan(pipeline) => run::plan(&open().await?, &pipeline, None, printer).await,
+        Command::Explain { step, pipeline } => run::plan(&open().await?, &pipeline, Some(&step), printer).await,
+        Command::Runs(command) => run::runs(&open().await?, command, printer).await,
+        Command::Test(command) => run::test(&open().await?, command, printer).await,
+        Command::Reproduce { subject } => run::reproduce(&open().await?, &subject, printer).await,
+        Command::Model(command) => model::run(&open().await?, command, printer).await,
+        Command::Approve { version, environment, reason, holder, key } => {
+            let approver = model::Signature { holder, key };
+            model::approve(&open().await?, (&version, &environment), &reason, approver, printer).await
+        }
+        Command::Promote { version, environment } => {
+            model::promote(&open().await?, &version, &environment, printer).await
+        }
+        Command::Policy(command) => model::policy(&open().await?, command, printer).await,
+        Command::Rollout(command) => rollout::run(&open().await?, command, printer).await,
+        Command::Traffic(command) => traffic::run(&open().await?, command, printer).await,
+        Command::Verify { subject } => verify::verify(&open().await?, &subject, printer).await,
+        Command::Lineage { subject, down, format } => {
+            verify::lineage(&open().await?, &subject, down, format, printer).await
+        }
+        Command::Ledger(command) => ledger::run(&open().await?, command, printer).await,
+        Command::Serve { listen } => roles::serve(open().await?, listen.as_deref(), printer).await,
+        Command::Doctor => roles::doctor(&dir, printer).await,
+        Command::Completions { shell } => reference::completions(shell),
+        Command::Reference { document } => reference::print(document, printer),
+        Command::Bench(bench) => bench::run(bench, printer).await,
+        // Handled before the runtime started.
+        Command::Gateway { .. } => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// The project of `dir`.
+async fn open(dir: &std::path::Path) -> Result<Project, Failure> {
+    Project::open(dir, launcher()?).await
+}
+
+/// This binary as the sandbox launcher.
+fn launcher() -> Result<Launcher, Failure> {
+    let program = std::env::current_exe().map_err(|e| Failure::caused(Code::Internal, &e))?;
+    Ok(Launcher::new(program, [SANDBOX_LAUNCH]))
+}
+
+/// A listener that shows progress.
+fn observer(printer: &Printer) -> impl Fn(Event) + Send + Sync + '_ {
+    |event| printer.event(event)
+}
+
+fn parsed<T: std::str::FromStr>(text: &str) -> Result<T, Failure>
+where
+    Failure: From<T::Err>,
+{
+    Ok(text.parse()?)
+}

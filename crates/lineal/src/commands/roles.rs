@@ -1,0 +1,155 @@
+//! `lineal init`, `serve`, `gateway`, `doctor`.
+
+use std::fs::File;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use lineal_app::control::Control;
+use lineal_app::{Code, Failure, Project};
+use lineal_facts::predicate::KeyRole;
+use lineal_gateway::GatewayConfig;
+use lineal_http::api::Api;
+use lineal_http::{ServeError, serve as bind};
+use lineal_proof::Signer;
+use lineal_store::files;
+use lineal_store::store::SYSTEM_HOLDER;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{Done, launcher, open};
+use crate::client::{RoleFile, role};
+use crate::printer::{Printer, table};
+
+pub(super) async fn init(dir: &Path, approver: &str, printer: &Printer) -> Done {
+    let made = Project::init(dir, approver).await?;
+    printer.result(&made, || {
+        format!(
+            "made {}\n  ledger {}\n  ledger key {}\n  {} can approve; the first {} ledger entries introduce the keys",
+            made.folder.display(), made.origin, made.ledger_key, made.approver, made.entries
+        )
+    });
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs the control plane until it is told to stop.
+pub(super) async fn serve(project: Project, listen: Option<&str>, printer: &Printer) -> Done {
+    let _role = RoleLock::take(&project, "serve")?;
+    let address = address(listen.unwrap_or(&project.config.serve))?;
+    let server = bind(address).await.map_err(|e| match &e {
+        ServeError::NotLoopback(_) | ServeError::Bind(..) => Failure::caused(Code::Address, &e),
+        ServeError::Serve(_) => Failure::caused(Code::Internal, &e),
+    })?;
+    let url = format!("http://{}", server.address());
+    let control = Control::start(project.clone()).await?;
+    let file = RoleFileGuard::write(&project.folder().join("serve.json"), &url)?;
+    printer.note(&format!("lineal serve: {url}"));
+    let mut terminate = signal(SignalKind::terminate()).map_err(|e| Failure::caused(Code::Internal, &e))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| Failure::caused(Code::Internal, &e))?;
+    let stopping = control.clone();
+    let stop = async move {
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        // The control plane stops its model servers; if it is gone already, they went with it.
+        let _ = stopping.stop().await;
+    };
+    let served = server.run(Api { control, project }, stop).await;
+    drop(file);
+    served.map_err(|e| Failure::caused(Code::Internal, &e))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Reads what a gateway needs from the project; then the project is closed again.
+pub(super) async fn gateway_config(dir: &Path, listen: Option<&str>) -> Result<(GatewayConfig, RoleLock), Failure> {
+    let project = open(dir).await?;
+    let lock = RoleLock::take(&project, "gateway")?;
+    let listen = address(listen.unwrap_or(&project.config.gateway))?;
+    let control_plane = role(&project.folder().join("serve.json"), "lineal serve")?.url;
+    let router = project.store.keys().load(SYSTEM_HOLDER, KeyRole::Router)?;
+    let config = GatewayConfig {
+        listen,
+        control_plane,
+        router_key_pem: router.public_key().to_pem(),
+        state_file: project.folder().join("gateway-table.json"),
+        gateway: "local".to_owned(),
+        ready_file: Some(project.folder().join("gateway.json")),
+    };
+    project.store.index().close().await;
+    Ok((config, lock))
+}
+
+/// Runs the gateway until it is told to stop.
+pub(super) fn gateway((config, lock): (GatewayConfig, RoleLock), printer: &Printer) -> Done {
+    printer.note("lineal gateway: `.lineal/gateway.json` tells where it listens");
+    let served = lineal_gateway::run(config);
+    drop(lock);
+    served.map_err(|e| Failure::caused(Code::Address, &e))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) async fn doctor(dir: &Path, printer: &Printer) -> Done {
+    let launcher = launcher()?;
+    let capabilities = tokio::task::spawn_blocking(move || lineal_sandbox::probe(&launcher, &std::env::temp_dir()))
+        .await
+        .map_err(|e| Failure::caused(Code::Internal, &e))?;
+    let strict = match &capabilities.strict {
+        Ok(uncontrolled) => {
+            uncontrolled.iter().map(|u| format!("not controlled: {}: {}", u.what, u.why)).collect::<Vec<_>>()
+        }
+        Err(error) => vec![format!("steps cannot run here: {error}")],
+    };
+    let project = open(dir).await.err().map(|failure| failure.message);
+    let value = serde_json::json!({
+        "facts": capabilities.facts.iter().map(|f| (f.name.clone(), f.detail.clone())).collect::<Vec<_>>(),
+        "sandbox": strict, "works": capabilities.strict.is_ok(), "project": project,
+    });
+    printer.result(&value, || {
+        let rows = capabilities.facts.iter().map(|f| vec![f.name.clone(), f.detail.clone()]).collect::<Vec<_>>();
+        let project = project.clone().unwrap_or_else(|| "a project was found and opens".to_owned());
+        format!("{}{}\n{project}", table(&["FACT", "HERE"], &rows), strict.join("\n"))
+    });
+    Ok(ExitCode::from(if capabilities.strict.is_ok() { 0 } else { Code::Sandbox.exit() }))
+}
+
+/// Held while a role runs, so that there is one of it in a project.
+pub(super) struct RoleLock {
+    _file: File,
+}
+
+impl RoleLock {
+    fn take(project: &Project, name: &str) -> Result<Self, Failure> {
+        let path = project.folder().join(format!("{name}.lock"));
+        let file = File::create(&path).map_err(|e| Failure::caused(Code::File, &e))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self { _file: file }),
+            Err(std::fs::TryLockError::WouldBlock) => Err(Failure::new(
+                Code::Running,
+                format!("`lineal {name}` already runs in this project; stop it first"),
+            )),
+            Err(std::fs::TryLockError::Error(e)) => Err(Failure::caused(Code::File, &e)),
+        }
+    }
+}
+
+/// The role's file, removed when the role ends.
+struct RoleFileGuard(PathBuf);
+
+impl RoleFileGuard {
+    fn write(path: &Path, url: &str) -> Result<Self, Failure> {
+        let content = RoleFile { url: url.to_owned(), pid: std::process::id() };
+        let bytes = serde_json::to_vec(&content).map_err(|e| Failure::caused(Code::Internal, &e))?;
+        files::replace(path, &bytes)?;
+        Ok(Self(path.to_owned()))
+    }
+}
+
+impl Drop for RoleFileGuard {
+    fn drop(&mut self) {
+        // A file that stays names a process that does not answer; clients say so.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+fn address(text: &str) -> Result<SocketAddr, Failure> {
+    text.parse().map_err(|_| {
+        Failure::new(Code::Usage, format!("`{text}` is not an address; expected for instance 127.0.0.1:8080"))
+    })
+}

@@ -1,0 +1,87 @@
+//! `lineal verify` and `lineal lineage`.
+
+use std::collections::BTreeSet;
+use std::process::ExitCode;
+
+use lineal_app::lineage::{self, Direction, Lineage};
+use lineal_app::verify::{self, Node, VerifySubject};
+use lineal_app::Project;
+
+use super::Done;
+use crate::cli::GraphFormat;
+use crate::printer::Printer;
+
+pub(super) async fn verify(project: &Project, subject: &str, printer: &Printer) -> Done {
+    let verification = verify::verify(project, &VerifySubject::parse(subject)?).await?;
+    printer.result(&verification, || {
+        let word = if verification.verified { "VERIFIED" } else { "NOT VERIFIED" };
+        let mut text = format!("{word}: {}\n", verification.subject);
+        print_node(&verification.tree, "", &mut text);
+        for finding in &verification.findings {
+            text.push_str(&format!("{}: {}\n", finding.code, finding.message));
+        }
+        text
+    });
+    match verification.failure() {
+        Some(failure) => Ok(printer.failure(&failure)),
+        None => Ok(ExitCode::SUCCESS),
+    }
+}
+
+fn print_node(node: &Node, indent: &str, text: &mut String) {
+    let mark = if node.ok { "" } else { "  <-- NOT OK" };
+    let separator = if node.detail.is_empty() { "" } else { ": " };
+    text.push_str(&format!("{}{separator}{}{mark}\n", node.label, node.detail));
+    let last = node.children.len().saturating_sub(1);
+    for (position, child) in node.children.iter().enumerate() {
+        let (branch, below) = if position == last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
+        text.push_str(&format!("{indent}{branch}"));
+        print_node(child, &format!("{indent}{below}"), text);
+    }
+}
+
+pub(super) async fn lineage(
+    project: &Project,
+    subject: &str,
+    down: bool,
+    format: GraphFormat,
+    printer: &Printer,
+) -> Done {
+    let direction = if down { Direction::Down } else { Direction::Up };
+    let graph = lineage::lineage(project, &VerifySubject::parse(subject)?, direction).await?;
+    match format {
+        GraphFormat::Json => printer.line(&serde_json::to_string_pretty(&graph).unwrap_or_default()),
+        GraphFormat::Dot => printer.line(graph.to_dot().trim_end()),
+        GraphFormat::Tree => printer.result(&graph, || {
+            let mut text = String::new();
+            print_graph(&graph, &graph.subject, direction, 0, &mut BTreeSet::new(), &mut text);
+            text
+        }),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_graph(
+    graph: &Lineage,
+    id: &str,
+    direction: Direction,
+    depth: usize,
+    seen: &mut BTreeSet<String>,
+    text: &mut String,
+) {
+    let Some(node) = graph.nodes.get(id) else { return };
+    let again = !seen.insert(id.to_owned());
+    let mark = if again { " (see above)" } else { "" };
+    text.push_str(&format!("{}{} {}{mark}\n", "  ".repeat(depth), node.kind, node.label));
+    if again {
+        return;
+    }
+    for (made, from) in &graph.edges {
+        let next = match direction {
+            Direction::Up if made == id => from,
+            Direction::Down if from == id => made,
+            Direction::Up | Direction::Down => continue,
+        };
+        print_graph(graph, next, direction, depth + 1, seen, text);
+    }
+}

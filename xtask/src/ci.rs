@@ -1,0 +1,26 @@
+//! What a merge needs: format, lints, documentation, every test.
+
+use std::time::Instant;
+
+use anyhow::Result;
+
+use crate::workspace::Workspace;
+use crate::{setup, shell, test};
+
+/// Runs everything, the cheap parts first; stops at the first that fails.
+pub(crate) fn ci(workspace: &Workspace) -> Result<()> {
+    let started = Instant::now();
+    setup::setup(workspace)?;
+    let steps: [&[&str]; 3] = [
+        &["fmt", "--all", "--check"],
+        &["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"],
+        &["doc", "--locked", "--workspace", "--no-deps"],
+    ];
+    for arguments in steps {
+        eprintln!("\n== cargo {}", arguments.join(" "));
+        shell::loud(workspace.cargo(arguments).env("RUSTDOCFLAGS", "-D warnings"))?;
+    }
+    test::test(workspace)?;
+    println!("ci: everything passed in {:.0} s", started.elapsed().as_secs_f64());
+    Ok(())
+}

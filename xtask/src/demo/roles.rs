@@ -1,0 +1,115 @@
+//! `lineal serve` and `lineal gateway` in the background; stopped whatever happens.
+
+use std::fs::{self, File};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::shell::tail;
+
+/// How long a role may take to listen or to stop.
+const LIMIT: Duration = Duration::from_secs(30);
+/// How often a condition is looked at.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// The processes that run.
+pub(super) struct Roles {
+    folder: PathBuf,
+    binary: PathBuf,
+    running: Vec<(&'static str, Child)>,
+}
+
+impl Roles {
+    pub(super) fn new(folder: &Path, binary: &Path) -> Self {
+        Self { folder: folder.to_owned(), binary: binary.to_owned(), running: Vec::new() }
+    }
+
+    /// Starts a role and waits until it says where it listens, and does.
+    pub(super) fn start(&mut self, role: &'static str) -> Result<()> {
+        let log = self.folder.join(format!("{role}.log"));
+        let output = File::create(&log).with_context(|| format!("cannot create `{}`", log.display()))?;
+        let mut command = Command::new(&self.binary);
+        command.arg(role).current_dir(&self.folder).stdin(Stdio::null());
+        let child = command.stdout(output.try_clone()?).stderr(output).spawn().context("cannot start lineal")?;
+        let pid = child.id();
+        self.running.push((role, child));
+        let file = role_file(&self.folder, role);
+        let Some((_, child)) = self.running.last_mut() else { return Ok(()) };
+        wait_until(&format!("`lineal {role}` listens"), || {
+            if let Some(status) = child.try_wait()? {
+                bail!("`lineal {role}` ended with {status}\n{}", tail(&fs::read_to_string(&log).unwrap_or_default()));
+            }
+            let Some(said) = read(&file) else { return Ok(false) };
+            let address = said["url"].as_str().and_then(|url| url.strip_prefix("http://")).unwrap_or_default();
+            Ok(said["pid"] == pid && TcpStream::connect(address.trim_end_matches('/')).is_ok())
+        })
+    }
+
+    /// Asks all to end and waits until they did, the last started first.
+    pub(super) fn stop(&mut self) -> Result<()> {
+        while let Some((role, mut child)) = self.running.pop() {
+            terminate(Pid::from_child(&child));
+            let ended = wait_until(&format!("`lineal {role}` ends"), || Ok(child.try_wait()?.is_some()));
+            if ended.is_err() {
+                child.kill()?;
+                child.wait()?;
+            }
+            ended?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Roles {
+    fn drop(&mut self) {
+        if let Err(error) = self.stop() {
+            eprintln!("warning: {error:#}");
+        }
+    }
+}
+
+/// Ends roles that an interrupted demo left behind in `folder`.
+pub(super) fn stop_leftovers(folder: &Path) -> Result<()> {
+    for role in ["gateway", "serve"] {
+        let Some(pid) = read(&role_file(folder, role)).and_then(|said| said["pid"].as_i64()) else { continue };
+        let process = PathBuf::from(format!("/proc/{pid}/cwd"));
+        // The number may belong to another process by now; ours works in this folder.
+        let ours = || fs::read_link(&process).is_ok_and(|cwd| cwd == folder);
+        if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw).filter(|_| ours()) {
+            terminate(pid);
+            wait_until(&format!("an earlier `lineal {role}` ends"), || Ok(!ours()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Looks at a condition until it holds. The only place of the demo that waits.
+pub(super) fn wait_until(what: &str, mut holds: impl FnMut() -> Result<bool>) -> Result<()> {
+    let started = Instant::now();
+    while !holds()? {
+        if started.elapsed() > LIMIT {
+            bail!("waited {} s in vain until {what}", LIMIT.as_secs());
+        }
+        thread::sleep(LOOK);
+    }
+    Ok(())
+}
+
+fn terminate(pid: Pid) {
+    // It may have ended on its own.
+    let _ = kill_process(pid, Signal::TERM);
+}
+
+fn role_file(folder: &Path, role: &str) -> PathBuf {
+    folder.join(".lineal").join(format!("{role}.json"))
+}
+
+fn read(file: &Path) -> Option<Value> {
+    serde_json::from_slice(&fs::read(file).ok()?).ok()
+}

@@ -1,0 +1,20 @@
+//! What the other tasks need: programs of the system, Python environments from lock files, the example's data.
+//!
+//! Nothing is made twice: every folder carries a stamp with the digest of what it was made from. A folder without the
+//! right stamp is removed and made again.
+
+mod flights;
+mod system;
+
+use anyhow::Result;
+
+pub(crate) use flights::Flights;
+pub(crate) use system::Python;
+
+use crate::workspace::Workspace;
+
+/// Makes sure of everything; quick when there is nothing to do.
+pub(crate) fn setup(workspace: &Workspace) -> Result<Flights> {
+    let python = system::ensure()?;
+    Flights::ensure(workspace, &python)
+}

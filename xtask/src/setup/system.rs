@@ -1,0 +1,95 @@
+//! Programs and libraries of the system.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::shell;
+
+/// The lock files were made for the first of these; later ones are tried where it is missing.
+const INTERPRETERS: [&str; 4] = ["python3.11", "python3", "python3.12", "python3.13"];
+const OLDEST_MINOR: u32 = 11;
+
+/// A Python that can make environments.
+pub(crate) struct Python {
+    /// What to start.
+    pub(crate) program: PathBuf,
+    /// `3.11.7` and the folder it is installed in: an environment works only with the interpreter it was made by.
+    pub(crate) identity: String,
+}
+
+/// Something that must be there, and the Debian packages that bring it.
+struct Need {
+    what: &'static str,
+    present: fn() -> bool,
+    packages: &'static [&'static str],
+}
+
+/// pingora's compression is built by CMake and make; LightGBM wants libgomp.
+const NEEDS: [Need; 5] = [
+    Need { what: "a C compiler (`cc`)", present: || runs("cc"), packages: &["gcc", "libc6-dev"] },
+    Need { what: "make", present: || runs("make"), packages: &["make"] },
+    Need { what: "CMake", present: || runs("cmake"), packages: &["cmake"] },
+    Need {
+        what: "Python 3.11 or newer with `venv`",
+        present: || python().is_some(),
+        packages: &["python3", "python3-venv"],
+    },
+    Need { what: "libgomp.so.1", present: has_libgomp, packages: &["libgomp1"] },
+];
+
+/// Installs what is missing through rustup and apt-get, or says what to install.
+pub(crate) fn ensure() -> Result<Python> {
+    for (component, command) in [("clippy", "clippy"), ("rustfmt", "fmt")] {
+        if !shell::succeeds(Command::new("cargo").args([command, "--version"])) {
+            let what = format!("installing the Rust component {component}");
+            shell::timed(&what, || shell::quiet(Command::new("rustup").args(["component", "add", component])))?;
+        }
+    }
+    let missing: Vec<&Need> = NEEDS.iter().filter(|need| !(need.present)()).collect();
+    if !missing.is_empty() {
+        install(&missing)?;
+    }
+    if let Some(need) = missing.iter().find(|need| !(need.present)()) {
+        bail!("{} is still missing after installing {}", need.what, need.packages.join(" "));
+    }
+    python().context("no Python")
+}
+
+fn install(missing: &[&Need]) -> Result<()> {
+    let names: Vec<&str> = missing.iter().map(|need| need.what).collect();
+    let packages: Vec<&str> = missing.iter().flat_map(|need| need.packages).copied().collect();
+    let (names, list) = (names.join(", "), packages.join(" "));
+    if !rustix::process::geteuid().is_root() || !runs("apt-get") {
+        bail!("this machine lacks {names}; on Debian or Ubuntu: `apt-get install {list}` as root");
+    }
+    eprintln!("this machine lacks {names}");
+    let apt = |arguments: &[&str]| {
+        shell::quiet(Command::new("apt-get").env("DEBIAN_FRONTEND", "noninteractive").args(arguments))
+    };
+    shell::timed(&format!("installing {list} with apt-get"), || {
+        apt(&["update"])?;
+        apt(&[&["install", "--yes", "--no-install-recommends"], packages.as_slice()].concat())
+    })
+}
+
+fn runs(program: &str) -> bool {
+    shell::succeeds(Command::new(program).arg("--version"))
+}
+
+fn python() -> Option<Python> {
+    INTERPRETERS.iter().find_map(|program| {
+        let script = "import ensurepip, sys, venv; print('%d.%d.%d' % sys.version_info[:3], sys.base_prefix)";
+        let identity = shell::output(Command::new(program).args(["-c", script])).ok()?.trim().to_owned();
+        let minor: u32 = identity.split('.').nth(1)?.parse().ok()?;
+        (identity.starts_with("3.") && minor >= OLDEST_MINOR)
+            .then(|| Python { program: PathBuf::from(program), identity })
+    })
+}
+
+fn has_libgomp() -> bool {
+    let script = "import ctypes; ctypes.CDLL('libgomp.so.1')";
+    let load = |program: &&str| shell::succeeds(Command::new(program).args(["-c", script]));
+    ["python3.11", "python3"].iter().any(load)
+}

@@ -1,0 +1,78 @@
+//! Running other programs.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::process::{Command, Output, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+
+/// Lines of a failed program's output that are shown.
+const SHOWN_LINES: usize = 40;
+
+/// Says `what` takes a moment, does it, and says how long it took.
+pub(crate) fn timed<T>(what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    eprint!("{what} ... ");
+    // Progress only: a closed terminal is no reason to stop.
+    let _ = std::io::stderr().flush();
+    let started = Instant::now();
+    let done = work();
+    match &done {
+        Ok(_) => eprintln!("{:.1} s", started.elapsed().as_secs_f64()),
+        Err(_) => eprintln!("failed"),
+    }
+    done
+}
+
+/// Runs a program that talks to the person.
+pub(crate) fn loud(command: &mut Command) -> Result<()> {
+    let status = command.status().with_context(|| format!("cannot start `{}`", line(command)))?;
+    if !status.success() {
+        bail!("`{}` ended with {status}", line(command));
+    }
+    Ok(())
+}
+
+/// Runs a program whose output matters only if it fails.
+pub(crate) fn quiet(command: &mut Command) -> Result<()> {
+    output(command).map(|_| ())
+}
+
+/// Runs a program and takes its standard output.
+pub(crate) fn output(command: &mut Command) -> Result<String> {
+    let Output { status, stdout, stderr } =
+        command.stdin(Stdio::null()).output().with_context(|| format!("cannot start `{}`", line(command)))?;
+    let stdout = String::from_utf8_lossy(&stdout).into_owned();
+    if !status.success() {
+        let stderr = String::from_utf8_lossy(&stderr);
+        bail!("`{}` ended with {status}\n{}", line(command), tail(&format!("{stdout}{stderr}")));
+    }
+    Ok(stdout)
+}
+
+/// Whether the program starts and ends well.
+pub(crate) fn succeeds(command: &mut Command) -> bool {
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
+}
+
+/// The command as a person would type it.
+pub(crate) fn line(command: &Command) -> String {
+    let mut text = command.get_program().to_string_lossy().into_owned();
+    for argument in command.get_args() {
+        // Writing to a string does not fail.
+        let _ = write!(text, " {}", quoted(&argument.to_string_lossy()));
+    }
+    text
+}
+
+/// An argument in quotes where a shell needs them.
+pub(crate) fn quoted(argument: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_./:=@,+*[]".contains(&b);
+    if !argument.is_empty() && argument.bytes().all(plain) { argument.to_owned() } else { format!("\"{argument}\"") }
+}
+
+/// The last lines of a text.
+pub(crate) fn tail(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(SHOWN_LINES)..].join("\n")
+}
