@@ -1,2 +1,4 @@
 //! placeholder
-pub(crate) fn spine(_: &crate::workspace::Workspace) -> anyhow::Result<()> { Ok(()) }
+pub(crate) fn spine(_: &crate::workspace::Workspace) -> anyhow::Result<()> {
+    Ok(())
+}

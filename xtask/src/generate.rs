@@ -17,7 +17,8 @@ pub(crate) fn generate(workspace: &Workspace, check: bool) -> Result<()> {
     let binary = workspace.build_lineal(false)?;
     let mut different = Vec::new();
     for (path, document) in FILES {
-        let mut printed = shell::output(Command::new(&binary).current_dir(&workspace.root).args(["reference", document]))?;
+        let mut printed =
+            shell::output(Command::new(&binary).current_dir(&workspace.root).args(["reference", document]))?;
         if !printed.ends_with('\n') {
             printed.push('\n');
         }

@@ -52,7 +52,12 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
 
 /// Whether the program starts and ends well.
 pub(crate) fn succeeds(command: &mut Command) -> bool {
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|s| s.success())
 }
 
 /// The command as a person would type it.
@@ -68,7 +73,11 @@ pub(crate) fn line(command: &Command) -> String {
 /// An argument in quotes where a shell needs them.
 pub(crate) fn quoted(argument: &str) -> String {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_./:=@,+*[]".contains(&b);
-    if !argument.is_empty() && argument.bytes().all(plain) { argument.to_owned() } else { format!("\"{argument}\"") }
+    if !argument.is_empty() && argument.bytes().all(plain) {
+        argument.to_owned()
+    } else {
+        format!("\"{argument}\"")
+    }
 }
 
 /// The last lines of a text.

@@ -25,8 +25,12 @@ pub(crate) fn test(workspace: &Workspace) -> Result<()> {
     let parts: [Part; 4] = [
         ("tests of the crates", crates),
         ("tidy", |w| tidy::tidy(w).map(|()| Count { passed: tidy::CHECKS.len() as u64, failed: 0 })),
-        ("generated files", |w| generate::generate(w, true).map(|()| Count { passed: generate::FILES.len() as u64, failed: 0 })),
-        ("the demo's facts", |w| demo::demo(w, demo::Mode::Check).map(|facts| Count { passed: facts, failed: 0 })),
+        ("generated files", |w| {
+            generate::generate(w, true).map(|()| Count { passed: generate::FILES.len() as u64, failed: 0 })
+        }),
+        ("the demo's facts", |w| {
+            demo::demo(w, demo::Mode::Check).map(|facts| Count { passed: facts, failed: 0 })
+        }),
     ];
     let mut lines = Vec::new();
     for (name, part) in parts {
@@ -51,7 +55,8 @@ pub(crate) fn test(workspace: &Workspace) -> Result<()> {
 /// `cargo test`, its dots left out.
 fn crates(workspace: &Workspace) -> Result<Count> {
     let arguments = ["test", "--workspace", "--no-fail-fast", "--", "--quiet"];
-    let mut child = workspace.cargo(&arguments).stdout(Stdio::piped()).spawn().context("cannot start cargo")?;
+    let mut child =
+        workspace.cargo(&arguments).stdout(Stdio::piped()).spawn().context("cannot start cargo")?;
     let output = BufReader::new(child.stdout.take().context("cargo has no output")?);
     let mut count = Count::default();
     for line in output.lines() {
@@ -72,7 +77,8 @@ fn crates(workspace: &Workspace) -> Result<Count> {
 /// `test result: ok. 12 passed; 0 failed; ...`
 fn verdict(line: &str) -> Option<Count> {
     let (_, numbers) = line.strip_prefix("test result: ")?.split_once(". ")?;
-    let number = |word: &str| numbers.split("; ").find_map(|part| part.strip_suffix(word)?.trim().parse().ok());
+    let number =
+        |word: &str| numbers.split("; ").find_map(|part| part.strip_suffix(word)?.trim().parse().ok());
     Some(Count { passed: number("passed")?, failed: number("failed")? })
 }
 

@@ -19,20 +19,34 @@ pub(crate) struct Workspace {
 impl Workspace {
     /// The workspace that this program was started from (cargo says where), or was built from.
     pub(crate) fn find() -> Result<Self> {
-        let package = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
+        let package = std::env::var_os("CARGO_MANIFEST_DIR")
+            .map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
         let root = package.parent().context("xtask lies in the workspace")?.to_owned();
         if !root.join("xtask/Cargo.toml").is_file() {
-            bail!("`{}` is not the workspace of Lineal; run this with `cargo xtask` inside it", root.display());
+            bail!(
+                "`{}` is not the workspace of Lineal; run this with `cargo xtask` inside it",
+                root.display()
+            );
         }
-        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |dir| root.join(dir));
+        let target =
+            std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |dir| root.join(dir));
         Ok(Self { root, target })
     }
 
     /// Files that are in git or would be added, relative to the root, below `folder`.
     pub(crate) fn files(&self, folder: &str) -> Result<Vec<PathBuf>> {
         // A checkout may belong to another user than the one that runs the task.
-        let arguments =
-            ["-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", folder];
+        let arguments = [
+            "-c",
+            "safe.directory=*",
+            "ls-files",
+            "-z",
+            "--cached",
+            "--others",
+            "--exclude-standard",
+            "--",
+            folder,
+        ];
         let listed = shell::output(Command::new("git").current_dir(&self.root).args(arguments))?;
         let files = listed.split('\0').filter(|name| !name.is_empty()).map(PathBuf::from);
         Ok(files.filter(|file| self.root.join(file).is_file()).collect())

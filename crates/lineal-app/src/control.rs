@@ -129,13 +129,35 @@ pub struct ServerStatus {
 type Reply<T> = oneshot::Sender<Result<T, Failure>>;
 
 enum Message {
-    StartRollout { version: ModelVersion, environment: EnvironmentName, reply: Reply<LaneStatus> },
-    Act { rollout: RolloutId, command: Command, reply: Reply<LaneStatus> },
-    Report { report: Box<Report>, reply: Reply<()> },
-    Outcomes { outcomes: Vec<OutcomeReport>, reply: Reply<u64> },
-    Status { reply: Reply<Vec<LaneStatus>> },
-    ServerStarted { lane: lane::LaneKey, version: u32, started: Box<Result<crate::serving::ModelServer, Failure>> },
-    Stop { reply: Reply<()> },
+    StartRollout {
+        version: ModelVersion,
+        environment: EnvironmentName,
+        reply: Reply<LaneStatus>,
+    },
+    Act {
+        rollout: RolloutId,
+        command: Command,
+        reply: Reply<LaneStatus>,
+    },
+    Report {
+        report: Box<Report>,
+        reply: Reply<()>,
+    },
+    Outcomes {
+        outcomes: Vec<OutcomeReport>,
+        reply: Reply<u64>,
+    },
+    Status {
+        reply: Reply<Vec<LaneStatus>>,
+    },
+    ServerStarted {
+        lane: lane::LaneKey,
+        version: u32,
+        started: Box<Result<crate::serving::ModelServer, Failure>>,
+    },
+    Stop {
+        reply: Reply<()>,
+    },
 }
 
 impl Control {

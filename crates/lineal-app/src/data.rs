@@ -84,7 +84,10 @@ pub async fn add(project: &Project, request: &AddData, observer: Observer<'_>) -
     let blobs = project.store.blobs();
     let cache_path = project.folder().join("work/data.json");
     let mut cache = StatCache::load(&cache_path);
-    observer(Event::Began { what: "hashing".to_owned(), total: found.iter().map(|f| f.metadata.len()).sum() });
+    observer(Event::Began {
+        what: "hashing".to_owned(),
+        total: found.iter().map(|f| f.metadata.len()).sum(),
+    });
     let manifest = tree::freeze(blobs, &found, &mut cache, started.unix_ms() / 1000, &mut |by| {
         observer(Event::Advanced { by });
     })?;
@@ -198,7 +201,10 @@ fn profile(
     let (mut schemas, mut profiles, mut rows) = (Map::new(), Map::new(), 0);
     for file in tables {
         let wrong = |error: &dyn std::error::Error| {
-            Failure::new(Code::Data, format!("`{}` is not a table: {}", file.path, crate::failure::chain(error)))
+            Failure::new(
+                Code::Data,
+                format!("`{}` is not a table: {}", file.path, crate::failure::chain(error)),
+            )
         };
         let path = project.store.blobs().path(&file.digest);
         let reader = File::open(&path).map_err(|e| wrong(&e))?;

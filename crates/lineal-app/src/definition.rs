@@ -103,7 +103,8 @@ pub async fn load(
     let resolved = resolve(project, &folder, &pipeline, now).await?;
     let (environments, resolved) = resolved;
     let plan = Plan::new(&pipeline, &resolved).map_err(|e| plan_failure(&e))?;
-    let document = lineal_facts::json::canonical(&definition).map_err(|e| Failure::caused(Code::Internal, &e))?;
+    let document =
+        lineal_facts::json::canonical(&definition).map_err(|e| Failure::caused(Code::Internal, &e))?;
     let definition_digest = blobs.put(&document)?;
     Ok(Loaded { pipeline, definition, definition_digest, environments, plan })
 }
@@ -111,7 +112,10 @@ pub async fn load(
 /// The definition and pipeline of a recorded run.
 pub async fn of_run(project: &Project, run: &RunId) -> Result<(Definition, Pipeline), Failure> {
     let row = project.store.index().run(run).await?.ok_or_else(|| {
-        Failure::new(Code::NotFound, format!("there is no run `{run}`; `lineal runs list` shows what there is"))
+        Failure::new(
+            Code::NotFound,
+            format!("there is no run `{run}`; `lineal runs list` shows what there is"),
+        )
     })?;
     let blobs = project.store.blobs();
     let tampered = |e: &dyn std::error::Error| Failure::caused(Code::Tampered, e);
@@ -128,11 +132,10 @@ pub fn plan_failure(error: &PlanError) -> Failure {
 }
 
 fn parse(bytes: &[u8], overrides: &[String], file: &Path) -> Result<Pipeline, Failure> {
-    let located = |failure: Failure| Failure { message: format!("{}: {}", file.display(), failure.message), ..failure };
-    let overrides: Vec<Override> = overrides
-        .iter()
-        .map(|text| text.parse::<Override>())
-        .collect::<Result<_, _>>()?;
+    let located =
+        |failure: Failure| Failure { message: format!("{}: {}", file.display(), failure.message), ..failure };
+    let overrides: Vec<Override> =
+        overrides.iter().map(|text| text.parse::<Override>()).collect::<Result<_, _>>()?;
     let pipeline = Pipeline::parse(bytes).map_err(|e| located(e.into()))?;
     Ok(pipeline.with_overrides(&overrides)?)
 }
@@ -161,11 +164,18 @@ async fn resolve(
 }
 
 /// Freezes the code trees under their relative paths as one tree. Byte code caches and `.lineal` are no code.
-fn freeze_code(project: &Project, folder: &Path, pipeline: &Pipeline, now: Timestamp) -> Result<Digest, Failure> {
+fn freeze_code(
+    project: &Project,
+    folder: &Path,
+    pipeline: &Pipeline,
+    now: Timestamp,
+) -> Result<Digest, Failure> {
     let cache_path = project.folder().join("work/code.json");
     let mut cache = StatCache::load(&cache_path);
     let skip = |path: &str| {
-        path.rsplit('/').next().is_some_and(|name| name == "__pycache__" || name.ends_with(".pyc") || name == ".lineal")
+        path.rsplit('/')
+            .next()
+            .is_some_and(|name| name == "__pycache__" || name.ends_with(".pyc") || name == ".lineal")
     };
     let mut found = Vec::new();
     for code in &pipeline.code {

@@ -57,7 +57,12 @@ struct Parts {
 
 impl Environments {
     /// Looks at the environments that `pipeline` names, relative to `folder`.
-    pub fn resolve(project: &Project, folder: &Path, pipeline: &Pipeline, now: Timestamp) -> Result<Self, Failure> {
+    pub fn resolve(
+        project: &Project,
+        folder: &Path,
+        pipeline: &Pipeline,
+        now: Timestamp,
+    ) -> Result<Self, Failure> {
         let path = project.folder().join("work/environments.json");
         let mut cache = StatCache::load(&path);
         let mut reader = Reader { cache: &mut cache, now_s: now.unix_ms() / 1000, misses: 0 };
@@ -65,7 +70,10 @@ impl Environments {
         for (name, env) in &pipeline.envs {
             let location = folder.join(&env.python);
             let environment = reader.environment(&location).map_err(|e| {
-                Failure::new(Code::Environment, format!("environment `{name}` (`{}`): {}", location.display(), e.message))
+                Failure::new(
+                    Code::Environment,
+                    format!("environment `{name}` (`{}`): {}", location.display(), e.message),
+                )
             })?;
             by_name.insert(name.clone(), environment);
         }
@@ -119,19 +127,26 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn environment(&mut self, location: &Path) -> Result<Environment, Failure> {
         let missing = |what: &str| {
-            Failure::new(Code::Environment, format!("{what}; make it with `python3 -m venv` and install its lock file"))
+            Failure::new(
+                Code::Environment,
+                format!("{what}; make it with `python3 -m venv` and install its lock file"),
+            )
         };
         let config_path = location.join("pyvenv.cfg");
         if !config_path.is_file() {
             return Err(missing(&format!("there is no Python environment in `{}`", location.display())));
         }
-        let config = String::from_utf8_lossy(&files::read_limited(&config_path, CONFIG_LIMIT_BYTES)?).into_owned();
+        let config =
+            String::from_utf8_lossy(&files::read_limited(&config_path, CONFIG_LIMIT_BYTES)?).into_owned();
         let setting = |key: &str| {
-            config.lines().find_map(|line| line.split_once('=').filter(|(k, _)| k.trim() == key)).map(|(_, v)| v.trim())
+            config
+                .lines()
+                .find_map(|line| line.split_once('=').filter(|(k, _)| k.trim() == key))
+                .map(|(_, v)| v.trim())
         };
         let home = setting("home").ok_or_else(|| missing("pyvenv.cfg names no home"))?;
-        let interpreter = fs::canonicalize(location.join("bin/python"))
-            .map_err(|_| missing("its interpreter is gone"))?;
+        let interpreter =
+            fs::canonicalize(location.join("bin/python")).map_err(|_| missing("its interpreter is gone"))?;
         let prefix = Path::new(home).parent().unwrap_or(Path::new("/usr")).to_owned();
         let library = self.standard_library(&prefix, &interpreter)?;
         let parts = Parts {
@@ -141,10 +156,13 @@ impl Reader<'_> {
             standard_library: library,
             packages: self.folder(&location.join("lib"), &|_| false)?,
         };
-        let document = lineal_facts::json::canonical(&parts).map_err(|e| Failure::caused(Code::Internal, &e))?;
+        let document =
+            lineal_facts::json::canonical(&parts).map_err(|e| Failure::caused(Code::Internal, &e))?;
         let root = fs::canonicalize(location).context("read", location)?;
         let mut mounts = vec![read_only(&root, Path::new(MOUNT_POINT))];
-        if !prefix.starts_with("/usr") || prefix.starts_with("/usr/local") && !Path::new("/usr/local").is_dir() {
+        if !prefix.starts_with("/usr")
+            || prefix.starts_with("/usr/local") && !Path::new("/usr/local").is_dir()
+        {
             mounts.push(read_only(&prefix, &prefix));
         }
         Ok(Environment { digest: Digest::of(&document), mounts })

@@ -39,7 +39,11 @@ pub struct GateOutcome {
 }
 
 /// Runs all gates of `run`, records each verdict about the run's model and what else was tested.
-pub async fn run(project: &Project, run: &RunId, observer: Observer<'_>) -> Result<Vec<GateOutcome>, Failure> {
+pub async fn run(
+    project: &Project,
+    run: &RunId,
+    observer: Observer<'_>,
+) -> Result<Vec<GateOutcome>, Failure> {
     let (definition, pipeline) = definition::of_run(project, run).await?;
     if pipeline.gates.is_empty() {
         return Err(Failure::new(Code::Usage, format!("the pipeline of `{run}` has no gates")));
@@ -121,7 +125,8 @@ impl Tester<'_> {
             let opened = blobs.verify(&f.digest).map_err(std::io::Error::other);
             (f.path.clone(), opened.and_then(|()| File::open(blobs.path(&f.digest))))
         }));
-        let mut verdict = GateVerdict { outcome: Outcome::Passed, passed: vec![], failed: vec![], skipped: vec![] };
+        let mut verdict =
+            GateVerdict { outcome: Outcome::Passed, passed: vec![], failed: vec![], skipped: vec![] };
         for check in checks {
             let text = match &check.detail {
                 Some(detail) => format!("{}: {} ({detail})", check.table, check.text),
@@ -166,10 +171,13 @@ impl Tester<'_> {
                 report?
             }
             // A model that cannot be served failed its test; that is a verdict, not an accident.
-            Err(failure) if failure.code == Code::ModelServer => serde_json::json!({"start": failure.message}),
+            Err(failure) if failure.code == Code::ModelServer => {
+                serde_json::json!({"start": failure.message})
+            }
             Err(failure) => return Err(failure),
         };
-        let bytes = lineal_facts::json::canonical(&report).map_err(|e| Failure::caused(Code::Internal, &e))?;
+        let bytes =
+            lineal_facts::json::canonical(&report).map_err(|e| Failure::caused(Code::Internal, &e))?;
         let report_digest = self.project.store.blobs().put(&bytes)?;
         let mut verdict = gate::evaluate(expect, &report);
         if let Some(reason) = report.get("start").and_then(Value::as_str) {
@@ -192,7 +200,8 @@ impl Tester<'_> {
     }
 
     async fn statement(&self, name: &GateName, gate: &Gate, tested: &Tested) -> Result<Statement, Failure> {
-        let definition = lineal_facts::json::canonical(gate).map_err(|e| Failure::caused(Code::Internal, &e))?;
+        let definition =
+            lineal_facts::json::canonical(gate).map_err(|e| Failure::caused(Code::Internal, &e))?;
         let definition = self.project.store.blobs().put(&definition)?;
         let mut subject = Vec::new();
         if let Some(serve) = &self.pipeline.serve {

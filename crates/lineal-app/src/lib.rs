@@ -7,6 +7,7 @@
 
 pub mod control;
 pub mod data;
+pub mod definition;
 pub mod environment;
 pub mod failure;
 pub mod gates;
@@ -16,7 +17,6 @@ pub mod progress;
 pub mod project;
 pub mod promotion;
 pub mod reproduce;
-pub mod definition;
 pub mod run;
 pub mod serving;
 pub mod step;

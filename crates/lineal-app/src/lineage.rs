@@ -43,7 +43,11 @@ pub enum Direction {
 }
 
 /// The graph of `subject`.
-pub async fn lineage(project: &Project, subject: &VerifySubject, direction: Direction) -> Result<Lineage, Failure> {
+pub async fn lineage(
+    project: &Project,
+    subject: &VerifySubject,
+    direction: Direction,
+) -> Result<Lineage, Failure> {
     let (label, kind, digest) = start(project, subject).await?;
     let id = digest.to_string();
     let mut graph = Lineage { subject: id.clone(), nodes: BTreeMap::new(), edges: BTreeSet::new() };
@@ -51,7 +55,10 @@ pub async fn lineage(project: &Project, subject: &VerifySubject, direction: Dire
     let mut pending = vec![digest];
     while let Some(digest) = pending.pop() {
         if graph.nodes.len() > NODE_LIMIT {
-            return Err(Failure::new(Code::Usage, format!("more than {NODE_LIMIT} nodes; ask for something nearer")));
+            return Err(Failure::new(
+                Code::Usage,
+                format!("more than {NODE_LIMIT} nodes; ask for something nearer"),
+            ));
         }
         match direction {
             Direction::Up => graph.up(project, digest, &mut pending).await?,
@@ -61,7 +68,10 @@ pub async fn lineage(project: &Project, subject: &VerifySubject, direction: Dire
     Ok(graph)
 }
 
-async fn start(project: &Project, subject: &VerifySubject) -> Result<(String, &'static str, Digest), Failure> {
+async fn start(
+    project: &Project,
+    subject: &VerifySubject,
+) -> Result<(String, &'static str, Digest), Failure> {
     match subject {
         VerifySubject::Version(version) => {
             Ok((version.to_string(), "model", model::find(project, version).await?.digest))
@@ -83,18 +93,27 @@ async fn last_output(project: &Project, run: &RunId) -> Result<Digest, Failure> 
 }
 
 impl Lineage {
-    async fn up(&mut self, project: &Project, digest: Digest, pending: &mut Vec<Digest>) -> Result<(), Failure> {
+    async fn up(
+        &mut self,
+        project: &Project,
+        digest: Digest,
+        pending: &mut Vec<Digest>,
+    ) -> Result<(), Failure> {
         let index = project.store.index();
         // The first maker is the one whose result counts.
         let Some(maker) = index.makers(&digest).await?.into_iter().next() else { return Ok(()) };
         let step = maker.statement.to_string();
-        let output = maker.outputs.iter().find(|(_, a)| a.digest == digest).map_or("", |(name, _)| name.as_str());
+        let output =
+            maker.outputs.iter().find(|(_, a)| a.digest == digest).map_or("", |(name, _)| name.as_str());
         self.name(digest, "artifact", &format!("{}.{output}", maker.step));
         self.edges.insert((digest.to_string(), step.clone()));
         if self.nodes.contains_key(&step) {
             return Ok(());
         }
-        self.nodes.insert(step.clone(), LineageNode { kind: "step", label: format!("{} of {}", maker.step, maker.run) });
+        self.nodes.insert(
+            step.clone(),
+            LineageNode { kind: "step", label: format!("{} of {}", maker.step, maker.run) },
+        );
         for dependency in index.dependencies(&maker.statement).await? {
             self.edges.insert((step.clone(), dependency.digest.to_string()));
             let (kind, label) = self.describe(project, &dependency.name, &dependency.digest).await?;
@@ -107,7 +126,12 @@ impl Lineage {
         Ok(())
     }
 
-    async fn down(&mut self, project: &Project, digest: Digest, pending: &mut Vec<Digest>) -> Result<(), Failure> {
+    async fn down(
+        &mut self,
+        project: &Project,
+        digest: Digest,
+        pending: &mut Vec<Digest>,
+    ) -> Result<(), Failure> {
         let index = project.store.index();
         for version in index.versions(None).await?.into_iter().filter(|v| v.digest == digest) {
             self.name(digest, "model", &version.version.to_string());
@@ -164,7 +188,8 @@ impl Lineage {
     /// Graphviz text.
     pub fn to_dot(&self) -> String {
         let escape = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"");
-        let mut text = String::from("digraph lineage {\n  rankdir=RL;\n  node [shape=box, fontname=\"sans-serif\"];\n");
+        let mut text =
+            String::from("digraph lineage {\n  rankdir=RL;\n  node [shape=box, fontname=\"sans-serif\"];\n");
         for (id, node) in &self.nodes {
             let shape = match node.kind {
                 "step" => ", shape=ellipse",

@@ -32,12 +32,17 @@ pub async fn register(project: &Project, model: &ModelName, run: &RunId) -> Resu
     let Some(serve) = &pipeline.serve else {
         return Err(Failure::new(
             Code::Usage,
-            format!("the pipeline of `{run}` has no `serve` section; it says which output is the model and how it is served"),
+            format!(
+                "the pipeline of `{run}` has no `serve` section; it says which output is the model and how it is served"
+            ),
         ));
     };
     let (artifact, provenance) = gates::output_of(project, run, &serve.model).await?;
     if artifact.kind != ArtifactKind::Directory {
-        return Err(Failure::new(Code::Usage, format!("`{}` is a file; a model is a directory with all that serving needs", serve.model)));
+        return Err(Failure::new(
+            Code::Usage,
+            format!("`{}` is a file; a model is a directory with all that serving needs", serve.model),
+        ));
     }
     let known = project.store.index().versions(Some(model)).await?;
     if let Some(row) = known.iter().find(|row| row.digest == artifact.digest && row.record.run == *run) {
@@ -87,7 +92,8 @@ pub fn serve_spec(
     definition: &Definition,
     pipeline: &Pipeline,
 ) -> Result<ServeSpec, Failure> {
-    let wrong = |reason: &str| Failure::new(Code::Pipeline, format!("the pipeline's `serve` section {reason}"));
+    let wrong =
+        |reason: &str| Failure::new(Code::Pipeline, format!("the pipeline's `serve` section {reason}"));
     let serve = pipeline.serve.as_ref().ok_or_else(|| wrong("is missing"))?;
     let name = serve.env.as_ref().ok_or_else(|| wrong("names no environment"))?;
     let env = pipeline.envs.get(name).ok_or_else(|| wrong("names an unknown environment"))?;

@@ -8,9 +8,9 @@ use lineal_facts::statement::Subject;
 use lineal_facts::{Predicate, Statement, Timestamp};
 use lineal_proof::Signer;
 use lineal_sandbox::Launcher;
+use lineal_store::Store;
 use lineal_store::files::{self, Context};
 use lineal_store::store::SYSTEM_HOLDER;
-use lineal_store::Store;
 use serde::{Deserialize, Serialize};
 
 use crate::failure::{Code, Failure};
@@ -106,7 +106,13 @@ impl Project {
         store.index().close().await;
         std::fs::rename(&staging, &folder).context("rename to", &folder)?;
         files::sync_directory(root)?;
-        Ok(Initialised { folder, origin, ledger_key, approver: holder.to_string(), entries: statements.len() as u64 })
+        Ok(Initialised {
+            folder,
+            origin,
+            ledger_key,
+            approver: holder.to_string(),
+            entries: statements.len() as u64,
+        })
     }
 
     /// Opens the project of `start` or of the nearest folder above it.
@@ -165,14 +171,17 @@ fn key_statement(store: &Store, holder: &str, role: KeyRole, now: Timestamp) -> 
 }
 
 fn read_config(path: &Path) -> Result<Config, Failure> {
-    let wrong = |reason: String| {
-        Failure::new(Code::Config, format!("`{}` cannot be used: {reason}", path.display()))
-    };
-    let bytes = files::read_limited(path, CONFIG_LIMIT_BYTES).map_err(|e| wrong(crate::failure::chain(&e)))?;
+    let wrong =
+        |reason: String| Failure::new(Code::Config, format!("`{}` cannot be used: {reason}", path.display()));
+    let bytes =
+        files::read_limited(path, CONFIG_LIMIT_BYTES).map_err(|e| wrong(crate::failure::chain(&e)))?;
     let text = String::from_utf8(bytes).map_err(|_| wrong("it is not UTF-8".to_owned()))?;
     let config: Config = toml::from_str(&text).map_err(|e| wrong(e.to_string()))?;
     if config.version != 1 {
-        return Err(wrong(format!("version {} is not understood; this build reads version 1", config.version)));
+        return Err(wrong(format!(
+            "version {} is not understood; this build reads version 1",
+            config.version
+        )));
     }
     Ok(config)
 }

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use lineal_engine::policy::{
-    ApprovalFact, DataFact, Evaluation, GateFact, IncidentFact, ModelFact, Policy, PromotionFact, ProvenanceFact,
-    Record, RunFact, StepFact,
+    ApprovalFact, DataFact, Evaluation, GateFact, IncidentFact, ModelFact, Policy, PromotionFact,
+    ProvenanceFact, Record, RunFact, StepFact,
 };
 use lineal_facts::predicate::{
-    Approval, KeyRole, Outcome, Promotion, ResourceDescriptor, RunSealed, StepProvenance, VerificationPolicy, Verifier,
+    Approval, KeyRole, Outcome, Promotion, ResourceDescriptor, RunSealed, StepProvenance, VerificationPolicy,
+    Verifier,
 };
 use lineal_facts::statement::Subject;
 use lineal_facts::{Digest, EnvironmentName, ModelVersion, Predicate, Statement, Timestamp};
@@ -83,7 +84,10 @@ pub async fn approve(
     let keyring = project.store.index().keyring().await?;
     let size = project.store.index().size().await?;
     let key = keyring.accepts(&signer.public_key().id(), KeyRole::Approver, size).map_err(|e| {
-        Failure::new(Code::Key, format!("this key cannot approve: {e}; `lineal ledger keys` lists the keys that count"))
+        Failure::new(
+            Code::Key,
+            format!("this key cannot approve: {e}; `lineal ledger keys` lists the keys that count"),
+        )
     })?;
     let statement = Statement {
         subject: vec![Subject::new(version.to_string(), row.digest)],
@@ -98,7 +102,13 @@ pub async fn approve(
     let approver = key.holder.clone();
     let committed = project.store.commit(&[statement], &signer).await?;
     let statement = committed.first().map_or(row.digest, |c| c.statement);
-    Ok(Approved { version: version.clone(), digest: row.digest, environment: environment.clone(), approver, statement })
+    Ok(Approved {
+        version: version.clone(),
+        digest: row.digest,
+        environment: environment.clone(),
+        approver,
+        statement,
+    })
 }
 
 /// Evaluates the policy of `environment` about `version` and, if every rule holds, records the promotion.
@@ -135,7 +145,13 @@ pub async fn promote(
     };
     let committed = project.store.commit(&[statement], project.store.builder()).await?;
     let statement = committed.first().map_or(digest, |c| c.statement);
-    Ok(Promoted { version: version.clone(), environment: environment.clone(), policy: digest, rules, statement })
+    Ok(Promoted {
+        version: version.clone(),
+        environment: environment.clone(),
+        policy: digest,
+        rules,
+        statement,
+    })
 }
 
 /// What the policy of `environment` says about `version` now, rule by rule.
@@ -161,7 +177,8 @@ pub fn load_policy(project: &Project, environment: &EnvironmentName) -> Result<(
         ));
     }
     let wrong = |reason: String| Failure::new(Code::Policy, format!("`{}`: {reason}", relative.display()));
-    let bytes = files::read_limited(&path, POLICY_LIMIT_BYTES).map_err(|e| wrong(crate::failure::chain(&e)))?;
+    let bytes =
+        files::read_limited(&path, POLICY_LIMIT_BYTES).map_err(|e| wrong(crate::failure::chain(&e)))?;
     let policy = Policy::parse(&bytes).map_err(|e| wrong(crate::failure::chain(&e)))?;
     if policy.environment != *environment {
         return Err(wrong(format!("it is the policy of `{}`, not of `{environment}`", policy.environment)));
@@ -171,7 +188,9 @@ pub fn load_policy(project: &Project, environment: &EnvironmentName) -> Result<(
 
 fn refusal(version: &ModelVersion, environment: &EnvironmentName, evaluation: &Evaluation) -> String {
     let missing = evaluation.rules.iter().filter(|rule| !rule.held).map(|rule| match &rule.error {
-        Some(error) => format!("\n  - {}: {} (the rule could not be decided: {error})", rule.name, rule.message),
+        Some(error) => {
+            format!("\n  - {}: {} (the rule could not be decided: {error})", rule.name, rule.message)
+        }
         None => format!("\n  - {}: {}", rule.name, rule.message),
     });
     format!("{version} may not go to {environment}; missing:{}", missing.collect::<String>())
@@ -187,7 +206,9 @@ async fn record_of(
     let mut evidence = vec![descriptor("registration", row.statement)];
     let mut gates: BTreeMap<String, GateFact> = BTreeMap::new();
     for gate in index.gates_about(&row.digest).await?.into_iter().filter(|gate| gate.counts) {
-        let Predicate::TestResult(result) = project.store.statement(&gate.statement)?.predicate else { continue };
+        let Predicate::TestResult(result) = project.store.statement(&gate.statement)?.predicate else {
+            continue;
+        };
         evidence.push(descriptor(&format!("gate/{}", gate.name), gate.statement));
         let fact = GateFact {
             name: gate.name.clone(),
@@ -218,7 +239,8 @@ async fn record_of(
         .map(|p| Ok(PromotionFact { environment: p.environment, promoted_at: time(&p.promoted_at)? }))
         .collect::<Result<Vec<_>, Failure>>()?;
     let (provenance, run) = provenance_of(project, row, &mut evidence).await?;
-    let model = ModelFact { name: row.version.model.clone(), version: row.version.version, digest: row.digest };
+    let model =
+        ModelFact { name: row.version.model.clone(), version: row.version.version, digest: row.digest };
     let incidents = incidents_about(project, &row.digest).await?;
     let gates = gates.into_values().collect();
     let environment = environment.clone();
@@ -232,7 +254,11 @@ async fn incidents_about(project: &Project, digest: &Digest) -> Result<Vec<Incid
             continue;
         }
         if let Predicate::Incident(incident) = project.store.statement(&entry.statement)?.predicate {
-            incidents.push(IncidentFact { code: incident.code, message: incident.message, found_at: incident.found_at });
+            incidents.push(IncidentFact {
+                code: incident.code,
+                message: incident.message,
+                found_at: incident.found_at,
+            });
         }
     }
     Ok(incidents)
@@ -247,7 +273,10 @@ async fn provenance_of(
 ) -> Result<(ProvenanceFact, RunFact), Failure> {
     let index = project.store.index();
     let run = index.run(&row.record.run).await?.ok_or_else(|| {
-        Failure::new(Code::NotVerified, format!("run `{}` of {} is not in the ledger", row.record.run, row.version))
+        Failure::new(
+            Code::NotVerified,
+            format!("run `{}` of {} is not in the ledger", row.record.run, row.version),
+        )
     })?;
     let keyring = index.keyring().await?;
     evidence.push(descriptor("run", run.statement));
@@ -260,7 +289,10 @@ async fn provenance_of(
         complete &= signed_by_builder(project, &keyring, &step.provenance).await?;
         evidence.push(descriptor(&format!("provenance/{}", step.step), step.provenance));
         let Predicate::Provenance(provenance) = project.store.statement(&step.provenance)?.predicate else {
-            return Err(Failure::new(Code::Tampered, format!("statement {} is no provenance", step.provenance)));
+            return Err(Failure::new(
+                Code::Tampered,
+                format!("statement {} is no provenance", step.provenance),
+            ));
         };
         steps.push((step.cached, provenance));
     }
@@ -294,12 +326,17 @@ fn provenance_fact(
     data: Vec<DataFact>,
 ) -> ProvenanceFact {
     let dependency = |prefix: &str| {
-        let maker = steps.iter().map(|(_, p)| &p.build_definition).find(|b| b.external_parameters.step == row.record.step);
+        let maker = steps
+            .iter()
+            .map(|(_, p)| &p.build_definition)
+            .find(|b| b.external_parameters.step == row.record.step);
         let found = maker?.resolved_dependencies.iter().find(|d| d.name.starts_with(prefix))?;
         Some(found.digest.sha256())
     };
-    let uncontrolled =
-        steps.iter().flat_map(|(_, p)| p.build_definition.internal_parameters.uncontrolled.iter().cloned()).collect();
+    let uncontrolled = steps
+        .iter()
+        .flat_map(|(_, p)| p.build_definition.internal_parameters.uncontrolled.iter().cloned())
+        .collect();
     ProvenanceFact {
         complete,
         code: dependency("code").unwrap_or(row.digest),
@@ -331,7 +368,8 @@ fn run_fact(
             params.insert(name.clone(), value);
         }
     }
-    let seed = steps.first().map(|(_, p)| p.build_definition.external_parameters.seed.clone()).unwrap_or_default();
+    let seed =
+        steps.first().map(|(_, p)| p.build_definition.external_parameters.seed.clone()).unwrap_or_default();
     // Reports are small JSON files; whatever output parses as a JSON object is offered to rules under its name.
     let mut metrics = BTreeMap::new();
     for step in &sealed.steps {
@@ -361,7 +399,11 @@ fn run_fact(
 /// Largest output that is looked at for metrics.
 const METRICS_LIMIT_BYTES: usize = 64 << 10;
 
-async fn signed_by_builder(project: &Project, keyring: &Keyring, statement: &Digest) -> Result<bool, Failure> {
+async fn signed_by_builder(
+    project: &Project,
+    keyring: &Keyring,
+    statement: &Digest,
+) -> Result<bool, Failure> {
     let entry = project.store.index().entry(statement).await?;
     Ok(entry.is_some_and(|e| keyring.accepts(&e.signer, KeyRole::Builder, e.position).is_ok()))
 }

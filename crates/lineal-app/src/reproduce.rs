@@ -43,7 +43,11 @@ pub struct ReproducedOutput {
 }
 
 /// Re-executes every step of `run` with recorded code, inputs, parameters, seed and environment, in fresh places.
-pub async fn reproduce(project: &Project, run: &RunId, observer: Observer<'_>) -> Result<Reproduction, Failure> {
+pub async fn reproduce(
+    project: &Project,
+    run: &RunId,
+    observer: Observer<'_>,
+) -> Result<Reproduction, Failure> {
     let (definition, pipeline) = definition::of_run(project, run).await?;
     let index = project.store.index();
     let (mut outputs, mut causes) = (Vec::new(), Vec::new());
@@ -98,7 +102,10 @@ fn execution(
             let recorded = key.environment.map_or_else(|| "none".to_owned(), |d| d.to_string());
             return Err(Failure::new(
                 Code::Environment,
-                format!("environment `{name}` is {}, recorded was {recorded}; restore it from its lock file", found.digest),
+                format!(
+                    "environment `{name}` is {}, recorded was {recorded}; restore it from its lock file",
+                    found.digest
+                ),
             ));
         }
         mounts = found.mounts;
@@ -114,10 +121,9 @@ fn environment_of(
     pipeline: &Pipeline,
     name: &EnvName,
 ) -> Result<environment::Environment, Failure> {
-    let env = pipeline
-        .envs
-        .get(name)
-        .ok_or_else(|| Failure::new(Code::Tampered, format!("the run's pipeline lacks environment `{name}`")))?;
+    let env = pipeline.envs.get(name).ok_or_else(|| {
+        Failure::new(Code::Tampered, format!("the run's pipeline lacks environment `{name}`"))
+    })?;
     environment::at(project, &project.root.join(folder).join(&env.python), now())
 }
 
@@ -134,9 +140,12 @@ fn cause(step: &StepName, entropy: &str) -> String {
 }
 
 async fn record(project: &Project, run: &RunId, outputs: &[ReproducedOutput]) -> Result<Digest, Failure> {
-    let row = project.store.index().run(run).await?.ok_or_else(|| {
-        Failure::new(Code::NotFound, format!("there is no run `{run}`"))
-    })?;
+    let row = project
+        .store
+        .index()
+        .run(run)
+        .await?
+        .ok_or_else(|| Failure::new(Code::NotFound, format!("there is no run `{run}`")))?;
     let line = |o: &ReproducedOutput| format!("{}.{}: {}", o.step, o.output, o.found);
     let (passed, failed): (Vec<_>, Vec<_>) = outputs.iter().partition(|o| o.recorded == o.found);
     let mut subject = vec![Subject::new(run.to_string(), row.statement)];

@@ -213,21 +213,28 @@ impl Session<'_> {
                 observer(Event::Began { what: format!("running {name}"), total: 0 });
                 let executed = self.execute(&step, &key).await;
                 observer(Event::Ended);
-                self.record(&step, &key, reason.to_string(), executed?, cached.filter(|c| c.key == key)).await?
+                self.record(&step, &key, reason.to_string(), executed?, cached.filter(|c| c.key == key))
+                    .await?
             }
         };
         let outputs = finished
             .1
             .outputs
             .iter()
-            .map(|(n, a)| Ok((n.parse::<OutputName>().map_err(|e| Failure::caused(Code::Internal, &e))?, a.clone())))
+            .map(|(n, a)| {
+                Ok((n.parse::<OutputName>().map_err(|e| Failure::caused(Code::Internal, &e))?, a.clone()))
+            })
             .collect::<Result<BTreeMap<_, _>, Failure>>()?;
         plan.complete(name, outputs).map_err(|e| definition::plan_failure(&e))?;
         Ok(finished)
     }
 
     /// Executes, and probes if asked to. The second value is the entropy state.
-    async fn execute(&self, step: &StepPlan, key: &KeyDocument) -> Result<(Executed, Option<&'static str>), Failure> {
+    async fn execute(
+        &self,
+        step: &StepPlan,
+        key: &KeyDocument,
+    ) -> Result<(Executed, Option<&'static str>), Failure> {
         let environment = step.environment.as_ref().and_then(|(name, _)| self.environments.by_name.get(name));
         let execution = Execution {
             step: step.name.to_string(),
@@ -354,7 +361,10 @@ impl Session<'_> {
             },
             byproducts: vec![descriptor("log", executed.log)],
         };
-        Statement { subject, predicate: Predicate::Provenance(StepProvenance { build_definition, run_details }) }
+        Statement {
+            subject,
+            predicate: Predicate::Provenance(StepProvenance { build_definition, run_details }),
+        }
     }
 
     /// The same key gave other bytes: that is recorded, and the first result stands.
@@ -412,7 +422,8 @@ async fn seal(
     }
     let mut subject = vec![Subject::new("plan", plan_digest)];
     for step in &run_steps {
-        subject.extend(step.outputs.iter().map(|(n, a)| Subject::new(format!("{}.{n}", step.step), a.digest)));
+        subject
+            .extend(step.outputs.iter().map(|(n, a)| Subject::new(format!("{}.{n}", step.step), a.digest)));
     }
     let record = RunSealed {
         run: session.run.clone(),
@@ -428,7 +439,11 @@ async fn seal(
     Ok(RunOutcome { run: session.run.clone(), pipeline, unchanged: false, statement, steps, warnings })
 }
 
-fn reused(name: &StepName, key: &KeyDocument, result: &CachedResult) -> Result<(StepOutcome, RunStep), Failure> {
+fn reused(
+    name: &StepName,
+    key: &KeyDocument,
+    result: &CachedResult,
+) -> Result<(StepOutcome, RunStep), Failure> {
     let cache_key = key.cache_key().map_err(|e| Failure::caused(Code::Internal, &e))?;
     let outputs: BTreeMap<String, Artifact> =
         result.outputs.iter().map(|(n, a)| (n.to_string(), a.clone())).collect();
@@ -451,7 +466,9 @@ fn convert(result: index::CachedResult, key: KeyDocument) -> Result<CachedResult
     let outputs = result
         .outputs
         .into_iter()
-        .map(|(name, artifact)| Ok((name.parse().map_err(|e| Failure::caused(Code::Internal, &e))?, artifact)))
+        .map(|(name, artifact)| {
+            Ok((name.parse().map_err(|e| Failure::caused(Code::Internal, &e))?, artifact))
+        })
         .collect::<Result<_, Failure>>()?;
     Ok(CachedResult { key, provenance: result.statement, outputs })
 }

@@ -109,7 +109,11 @@ impl ModelServer {
         let text = String::from_utf8_lossy(&bytes);
         let skip = text.chars().count().saturating_sub(LOG_TAIL_CHARS);
         let tail: String = text.chars().skip(skip).collect();
-        let tail = if tail.trim().is_empty() { "it printed nothing".to_owned() } else { format!("it printed:\n{}", tail.trim_end()) };
+        let tail = if tail.trim().is_empty() {
+            "it printed nothing".to_owned()
+        } else {
+            format!("it printed:\n{}", tail.trim_end())
+        };
         Failure::new(Code::ModelServer, format!("model server of {} {reason}; {tail}", self.version))
     }
 }
@@ -144,7 +148,8 @@ fn prepare(project: &Project, target: &ServeTarget, place: &Path) -> Result<(Spe
     let model = place.join("model");
     tree::lay_out(project.store.blobs(), ArtifactKind::Directory, &target.digest, &model)?;
     let address = free_address()?;
-    let mut mounts = vec![Mount { source: model, target: PathBuf::from("/lineal/model"), access: Access::ReadOnly }];
+    let mut mounts =
+        vec![Mount { source: model, target: PathBuf::from("/lineal/model"), access: Access::ReadOnly }];
     mounts.extend(environment.mounts);
     let mut env = environment::variables();
     env.insert("LINEAL_PORT".to_owned(), address.port().to_string());

@@ -70,7 +70,10 @@ pub fn execute(project: &Project, execution: &Execution) -> Result<Executed, Fai
         if !path.exists() {
             return Err(Failure::new(
                 Code::StepOutput,
-                format!("step `{}` ended well but did not write its output `{name}` (`$LINEAL_OUT/{}`)", execution.step, output.path),
+                format!(
+                    "step `{}` ended well but did not write its output `{name}` (`$LINEAL_OUT/{}`)",
+                    execution.step, output.path
+                ),
             ));
         }
         outputs.insert(name.clone(), tree::freeze_artifact(project.store.blobs(), &path)?);
@@ -124,7 +127,8 @@ fn prepare(project: &Project, execution: &Execution, place: &Path) -> Result<Spe
         params.insert(name.to_string(), value);
     }
     let params_path = place.join("params.json");
-    fs::write(&params_path, serde_json::to_vec(&params).map_err(|e| internal(&e))?).context("write", &params_path)?;
+    fs::write(&params_path, serde_json::to_vec(&params).map_err(|e| internal(&e))?)
+        .context("write", &params_path)?;
     let log = place.join("log");
     let mut mounts = vec![
         mount(place.join("code"), "/lineal/code", Access::ReadOnly),
@@ -179,7 +183,9 @@ fn check_exit(execution: &Execution, report: &Report, log: &Path) -> Result<(), 
             Code::Step,
             format!("step `{step}` was stopped: a file it wrote grew beyond the limit (signal 25, SIGXFSZ)"),
         ),
-        Exit::Signal(9) => (Code::Step, format!("step `{step}` was killed (signal 9): by hand, or memory ran out")),
+        Exit::Signal(9) => {
+            (Code::Step, format!("step `{step}` was killed (signal 9): by hand, or memory ran out"))
+        }
         Exit::Signal(signal) => (Code::Step, format!("step `{step}` crashed with signal {signal}")),
         Exit::TimedOut => (
             Code::StepTimeout,
@@ -191,7 +197,11 @@ fn check_exit(execution: &Execution, report: &Report, log: &Path) -> Result<(), 
         Exit::LauncherStopped => (Code::Step, format!("step `{step}` was killed together with its launcher")),
     };
     let tail = log_tail(log);
-    let message = if tail.is_empty() { format!("{what}; it printed nothing") } else { format!("{what}; it printed:\n{tail}") };
+    let message = if tail.is_empty() {
+        format!("{what}; it printed nothing")
+    } else {
+        format!("{what}; it printed:\n{tail}")
+    };
     Err(Failure::new(code, message))
 }
 

@@ -92,9 +92,7 @@ pub async fn verify(project: &Project, subject: &VerifySubject) -> Result<Verifi
             let row = crate::data::find(project, reference).await?;
             (reference.to_string(), checker.snapshot(&row).await)
         }
-        VerifySubject::Statement(digest) => {
-            (digest.to_string(), checker.any_statement(digest).await)
-        }
+        VerifySubject::Statement(digest) => (digest.to_string(), checker.any_statement(digest).await),
     };
     tree.children.insert(0, ledger);
     tree.settle();
@@ -205,7 +203,10 @@ impl Checker<'_> {
         if let Predicate::Key(record) = &statement.predicate
             && let Err(error) = self.keyring.apply(position, signer, record)
         {
-            self.finding(Code::Tampered, format!("key at ledger position {position}: {}", error_chain(&error)));
+            self.finding(
+                Code::Tampered,
+                format!("key at ledger position {position}: {}", error_chain(&error)),
+            );
         }
     }
 

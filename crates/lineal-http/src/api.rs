@@ -107,9 +107,7 @@ pub(crate) async fn status(State(api): State<Api>) -> Result<Json<Vec<LaneStatus
 pub(crate) async fn route_table(State(api): State<Api>, query: Query<TableQuery>) -> Response {
     let wait = Duration::from_millis(query.wait_ms).min(WAIT_LIMIT);
     match api.control.table_after(query.after, wait).await {
-        Some(table) => {
-            ([(header::CONTENT_TYPE, "application/json")], table.envelope.clone()).into_response()
-        }
+        Some(table) => ([(header::CONTENT_TYPE, "application/json")], table.envelope.clone()).into_response(),
         None => StatusCode::NO_CONTENT.into_response(),
     }
 }
@@ -163,7 +161,10 @@ async fn openapi() -> Response {
 }
 
 async fn unknown() -> Refusal {
-    Refusal(Failure::new(Code::NotFound, "there is no such path; /api/v1/openapi.json describes what there is"))
+    Refusal(Failure::new(
+        Code::NotFound,
+        "there is no such path; /api/v1/openapi.json describes what there is",
+    ))
 }
 
 /// A failure as an answer.

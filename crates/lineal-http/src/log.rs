@@ -13,7 +13,9 @@ pub(crate) async fn file(State(api): State<Api>, Path(path): Path<String>) -> Re
     let is_checkpoint = path == "checkpoint";
     // Only names that the format allows reach the disk: no `..`, no other files.
     let is_tile = path.starts_with("tile/")
-        && path.split('/').all(|part| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '.'))
+        && path
+            .split('/')
+            .all(|part| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '.'))
         && !path.contains("..");
     if !is_checkpoint && !is_tile {
         return Err(absent());

@@ -33,7 +33,9 @@ impl std::fmt::Display for ServeError {
                 f,
                 "refusing to listen on {address}: others could reach it, and there is no authentication yet; use 127.0.0.1"
             ),
-            Self::Bind(address, error) => write!(f, "cannot listen on {address}: {error}; choose another port"),
+            Self::Bind(address, error) => {
+                write!(f, "cannot listen on {address}: {error}; choose another port")
+            }
             Self::Serve(error) => write!(f, "serving failed: {error}"),
         }
     }
@@ -58,7 +60,11 @@ impl Served {
     }
 
     /// Serves until `stop` is ready.
-    pub async fn run(self, api: Api, stop: impl Future<Output = ()> + Send + 'static) -> Result<(), ServeError> {
+    pub async fn run(
+        self,
+        api: Api,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<(), ServeError> {
         axum::serve(self.listener, router(api)).with_graceful_shutdown(stop).await.map_err(ServeError::Serve)
     }
 }

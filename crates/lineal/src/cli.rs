@@ -41,7 +41,9 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Data(DataCommand),
     /// Run a pipeline: reuse what is recorded, execute the rest.
-    #[command(after_help = "Examples:\n  lineal run\n  lineal run pipeline.yaml --set trees=200 --set data.flights=flights@2013-01..04")]
+    #[command(
+        after_help = "Examples:\n  lineal run\n  lineal run pipeline.yaml --set trees=200 --set data.flights=flights@2013-01..04"
+    )]
     Run(PipelineArguments),
     /// Say what a run would do, step by step, without doing it.
     Plan(PipelineArguments),
@@ -63,7 +65,9 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Model(ModelCommand),
     /// Sign that a version may go to an environment.
-    #[command(after_help = "Example: lineal approve flights-delay/2 --for production --reason \"slices look good\"")]
+    #[command(
+        after_help = "Example: lineal approve flights-delay/2 --for production --reason \"slices look good\""
+    )]
     Approve {
         /// `model/version`.
         version: String,
@@ -105,7 +109,9 @@ pub(crate) enum Command {
         subject: String,
     },
     /// Check the whole chain behind a subject, offline.
-    #[command(after_help = "Examples:\n  lineal verify flights-delay/2\n  lineal verify flights@2013-01..02 --json")]
+    #[command(
+        after_help = "Examples:\n  lineal verify flights-delay/2\n  lineal verify flights@2013-01..02 --json"
+    )]
     Verify {
         /// `model/version`, a run, `dataset@tag` or a statement's digest.
         subject: String,

@@ -42,7 +42,11 @@ impl Client {
         self.answer(self.http.get(format!("{}{path}", self.base))).await
     }
 
-    pub(crate) async fn post<T: DeserializeOwned, B: Serialize>(&self, path: &str, body: &B) -> Result<T, Failure> {
+    pub(crate) async fn post<T: DeserializeOwned, B: Serialize>(
+        &self,
+        path: &str,
+        body: &B,
+    ) -> Result<T, Failure> {
         self.answer(self.http.post(format!("{}{path}", self.base)).json(body)).await
     }
 
@@ -57,7 +61,8 @@ impl Client {
         if ok {
             return serde_json::from_slice(&bytes).map_err(|e| Failure::caused(Code::Internal, &e));
         }
-        let body: ErrorBody = serde_json::from_slice(&bytes).map_err(|e| Failure::caused(Code::Server, &e))?;
+        let body: ErrorBody =
+            serde_json::from_slice(&bytes).map_err(|e| Failure::caused(Code::Server, &e))?;
         let code = Code::ALL.iter().copied().find(|c| c.as_str() == body.code).unwrap_or(Code::Server);
         Err(Failure::new(code, body.error))
     }
@@ -65,7 +70,8 @@ impl Client {
 
 /// Reads a role's file.
 pub(crate) fn role(path: &Path, command: &str) -> Result<RoleFile, Failure> {
-    let bytes = std::fs::read(path)
-        .map_err(|_| Failure::new(Code::Server, format!("`{command}` is not running in this project; start it")))?;
+    let bytes = std::fs::read(path).map_err(|_| {
+        Failure::new(Code::Server, format!("`{command}` is not running in this project; start it"))
+    })?;
     serde_json::from_slice(&bytes).map_err(|e| Failure::caused(Code::Server, &e))
 }

@@ -44,7 +44,9 @@ async fn dispatch(arguments: Arguments, printer: &Printer) -> Done {
         Command::Data(command) => data::run(&open().await?, command, printer).await,
         Command::Run(pipeline) => run::run(&open().await?, &pipeline, printer).await,
         Command::Plan(pipeline) => run::plan(&open().await?, &pipeline, None, printer).await,
-        Command::Explain { step, pipeline } => run::plan(&open().await?, &pipeline, Some(&step), printer).await,
+        Command::Explain { step, pipeline } => {
+            run::plan(&open().await?, &pipeline, Some(&step), printer).await
+        }
         Command::Runs(command) => run::runs(&open().await?, command, printer).await,
         Command::Test(command) => run::test(&open().await?, command, printer).await,
         Command::Reproduce { subject } => run::reproduce(&open().await?, &subject, printer).await,

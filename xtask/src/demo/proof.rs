@@ -15,7 +15,8 @@ pub(super) fn reproduction(stage: &mut Stage) -> Result<()> {
     stage.say("Version 2 is made again from its record, in a clean place.");
     let again = stage.lineal(&["reproduce", SUBJECT])?;
     stage.check(&again, "version 2 is reproduced", |v| v["reproduced"] == true)?;
-    stage.check(&again, "all digests of its four steps' outputs are equal", |v| equal_outputs(v) >= Some(5))?;
+    stage
+        .check(&again, "all digests of its four steps' outputs are equal", |v| equal_outputs(v) >= Some(5))?;
     stage.say("A step with an unseeded random generator: `observe` lets it be and says so.");
     let observed = stage.lineal(&["run", "random.yaml"])?;
     stage.check(&observed, "the run names the step that used randomness", |v| {
@@ -28,9 +29,13 @@ pub(super) fn reproduction(stage: &mut Stage) -> Result<()> {
     stage.check(&differs, "it is not reproduced, and the step is named as the cause", |v| {
         v["reproduced"] == false && v["causes"][0].as_str().is_some_and(|cause| cause.contains("sample"))
     })?;
-    stage.say("Under `strict` the same code gets its randomness from a keyed stream, and becomes reproducible.");
+    stage.say(
+        "Under `strict` the same code gets its randomness from a keyed stream, and becomes reproducible.",
+    );
     let strict = stage.lineal(&["run", "random.yaml", "--set", "determinism=strict"])?;
-    stage.check(&strict, "under strict the randomness is controlled", |v| v["steps"][0]["entropy"] == "controlled")?;
+    stage.check(&strict, "under strict the randomness is controlled", |v| {
+        v["steps"][0]["entropy"] == "controlled"
+    })?;
     let run = training::latest_run(stage, "flights-random")?;
     let again = stage.lineal(&["reproduce", &run])?;
     stage.check(&again, "under strict the same code is reproduced", |v| {
@@ -50,12 +55,17 @@ pub(super) fn verification(stage: &mut Stage) -> Result<()> {
         v["verified"] == true && v["findings"].as_array().is_some_and(Vec::is_empty)
     })?;
     for link in ["ledger", "data", "code", "environment", "run", "gate", "approval", "promotion", "rollout"] {
-        stage.check(&verified, &format!("the tree has a sound link for {link}"), |v| mentions(&v["tree"], link))?;
+        stage.check(&verified, &format!("the tree has a sound link for {link}"), |v| {
+            mentions(&v["tree"], link)
+        })?;
     }
-    stage.check(&verified, "statements are included in the ledger", |v| v["tree"].to_string().contains("entry "))?;
+    stage.check(&verified, "statements are included in the ledger", |v| {
+        v["tree"].to_string().contains("entry ")
+    })?;
     let graph = stage.lineal(&["lineage", SUBJECT])?;
     stage.check(&graph, "lineage leads to data, code and environment", |v| {
-        let kinds: Vec<&str> = v["nodes"].as_object().into_iter().flatten().filter_map(|(_, n)| n["kind"].as_str()).collect();
+        let kinds: Vec<&str> =
+            v["nodes"].as_object().into_iter().flatten().filter_map(|(_, n)| n["kind"].as_str()).collect();
         ["model", "step", "data", "code", "environment"].iter().all(|kind| kinds.contains(kind))
     })?;
     stage.say("Lists and tables are a projection: they can be made again from the ledger and the blobs.");
@@ -69,8 +79,11 @@ pub(super) fn verification(stage: &mut Stage) -> Result<()> {
 
 /// Whether a node that is in order begins with `word`, as people write it.
 fn mentions(node: &Value, word: &str) -> bool {
-    let here = node["label"].as_str().is_some_and(|label| label.to_lowercase().contains(word)) && node["ok"] == true;
-    here || node["children"].as_array().is_some_and(|children| children.iter().any(|child| mentions(child, word)))
+    let here =
+        node["label"].as_str().is_some_and(|label| label.to_lowercase().contains(word)) && node["ok"] == true;
+    here || node["children"]
+        .as_array()
+        .is_some_and(|children| children.iter().any(|child| mentions(child, word)))
 }
 
 /// A copy of the project, what is changed in it, and a word that must be in the finding.
@@ -88,11 +101,17 @@ pub(super) fn tampering(stage: &mut Stage) -> Result<()> {
     let (model, statement) = (digest("digest")?, digest("statement")?);
     let file = model_file(&project, &model)?;
     let entries = folder::largest(&project.join("log/tile/entries"))?;
-    let within = |path: &Path| path.strip_prefix(&project).map(Path::to_owned).context("a file of the project");
+    let within =
+        |path: &Path| path.strip_prefix(&project).map(Path::to_owned).context("a file of the project");
     let damages = [
         Damage { copy: "ledger", what: "the ledger", file: within(&entries)?, named: "ledger".to_owned() },
         Damage { copy: "blob", what: "the model's file", file: blob(&file)?, named: file },
-        Damage { copy: "statement", what: "the registration's statement", file: blob(&statement)?, named: statement },
+        Damage {
+            copy: "statement",
+            what: "the registration's statement",
+            file: blob(&statement)?,
+            named: statement,
+        },
     ];
     for damage in damages {
         let copy = format!("copies/{}", damage.copy);
@@ -114,7 +133,9 @@ pub(super) fn tampering(stage: &mut Stage) -> Result<()> {
 fn check_found(stage: &mut Stage, found: &Answer, damage: &Damage) -> Result<()> {
     let claim = format!("verify finds the changed byte of {} and names it", damage.what);
     stage.check(found, &claim, |v| {
-        let named = |f: &Value| f["code"] == "tampered" && f["message"].as_str().is_some_and(|m| m.contains(&damage.named));
+        let named = |f: &Value| {
+            f["code"] == "tampered" && f["message"].as_str().is_some_and(|m| m.contains(&damage.named))
+        };
         v["verified"] == false && v["findings"].as_array().is_some_and(|findings| findings.iter().any(named))
     })
 }
@@ -159,5 +180,7 @@ What to try next, in demo/ with `lineal` from target/debug
   lineal lineage flights-delay/3 --format dot  the graph for Graphviz
   lineal run --set leaves=31                   another model: what runs again, and why"
     ));
-    stage.fact(&format!("the story took {seconds:.0} s of at most 180"), || Ok(elapsed < Duration::from_secs(180)))
+    stage.fact(&format!("the story took {seconds:.0} s of at most 180"), || {
+        Ok(elapsed < Duration::from_secs(180))
+    })
 }

@@ -36,18 +36,23 @@ impl Roles {
         let output = File::create(&log).with_context(|| format!("cannot create `{}`", log.display()))?;
         let mut command = Command::new(&self.binary);
         command.arg(role).current_dir(&self.folder).stdin(Stdio::null());
-        let child = command.stdout(output.try_clone()?).stderr(output).spawn().context("cannot start lineal")?;
+        let child =
+            command.stdout(output.try_clone()?).stderr(output).spawn().context("cannot start lineal")?;
         let pid = child.id();
         self.running.push((role, child));
         let file = role_file(&self.folder, role);
         let Some((_, child)) = self.running.last_mut() else { return Ok(()) };
         wait_until(&format!("`lineal {role}` listens"), || {
             if let Some(status) = child.try_wait()? {
-                bail!("`lineal {role}` ended with {status}\n{}", tail(&fs::read_to_string(&log).unwrap_or_default()));
+                bail!(
+                    "`lineal {role}` ended with {status}\n{}",
+                    tail(&fs::read_to_string(&log).unwrap_or_default())
+                );
             }
             let Some(said) = read(&file) else { return Ok(false) };
-            let address = said["url"].as_str().and_then(|url| url.strip_prefix("http://")).unwrap_or_default();
-            Ok(said["pid"] == pid && TcpStream::connect(address.trim_end_matches('/')).is_ok())
+            let url = said["url"].as_str().and_then(|url| url.strip_prefix("http://"));
+            let address = url.or(said["listen"].as_str()).unwrap_or_default();
+            Ok(said["pid"] == pid && TcpStream::connect(address).is_ok())
         })
     }
 
@@ -74,16 +79,22 @@ impl Drop for Roles {
     }
 }
 
-/// Ends roles that an interrupted demo left behind in `folder`.
+/// Ends processes of `lineal` that an interrupted demo left behind in `folder`.
 pub(super) fn stop_leftovers(folder: &Path) -> Result<()> {
-    for role in ["gateway", "serve"] {
-        let Some(pid) = read(&role_file(folder, role)).and_then(|said| said["pid"].as_i64()) else { continue };
-        let process = PathBuf::from(format!("/proc/{pid}/cwd"));
-        // The number may belong to another process by now; ours works in this folder.
-        let ours = || fs::read_link(&process).is_ok_and(|cwd| cwd == folder);
-        if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw).filter(|_| ours()) {
+    for entry in fs::read_dir("/proc").context("cannot list processes")? {
+        // Processes end while we look.
+        let Ok(entry) = entry else { continue };
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw)
+        else {
+            continue;
+        };
+        let ours = || {
+            fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd == folder)
+                && fs::read_to_string(entry.path().join("comm")).is_ok_and(|name| name.trim() == "lineal")
+        };
+        if ours() {
             terminate(pid);
-            wait_until(&format!("an earlier `lineal {role}` ends"), || Ok(!ours()))?;
+            wait_until("an earlier `lineal` in the demo's folder ends", || Ok(!ours()))?;
         }
     }
     Ok(())

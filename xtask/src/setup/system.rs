@@ -44,7 +44,9 @@ pub(crate) fn ensure() -> Result<Python> {
     for (component, command) in [("clippy", "clippy"), ("rustfmt", "fmt")] {
         if !shell::succeeds(Command::new("cargo").args([command, "--version"])) {
             let what = format!("installing the Rust component {component}");
-            shell::timed(&what, || shell::quiet(Command::new("rustup").args(["component", "add", component])))?;
+            shell::timed(&what, || {
+                shell::quiet(Command::new("rustup").args(["component", "add", component]))
+            })?;
         }
     }
     let missing: Vec<&Need> = NEEDS.iter().filter(|need| !(need.present)()).collect();

@@ -23,8 +23,15 @@ const DIRECTION: &[(&str, &[&str])] = &[
     (
         "lineal",
         &[
-            "lineal-app", "lineal-data", "lineal-engine", "lineal-facts", "lineal-gateway", "lineal-http",
-            "lineal-proof", "lineal-sandbox", "lineal-store",
+            "lineal-app",
+            "lineal-data",
+            "lineal-engine",
+            "lineal-facts",
+            "lineal-gateway",
+            "lineal-http",
+            "lineal-proof",
+            "lineal-sandbox",
+            "lineal-store",
         ],
     ),
     ("xtask", &[]),
@@ -46,13 +53,29 @@ const FENCES: &[(&str, Option<&str>)] = &[
 
 /// Crates that cost so much that two versions of one are a mistake.
 const HEAVY: &[&str] = &[
-    "aws-lc-rs", "aws-lc-sys", "axum", "cel", "clap", "hyper", "libsqlite3-sys", "pingora", "pingora-core", "proptest",
-    "reqwest", "rustls", "serde_json", "sqlx", "tokio", "tower-http", "utoipa",
+    "aws-lc-rs",
+    "aws-lc-sys",
+    "axum",
+    "cel",
+    "clap",
+    "hyper",
+    "libsqlite3-sys",
+    "pingora",
+    "pingora-core",
+    "proptest",
+    "reqwest",
+    "rustls",
+    "serde_json",
+    "sqlx",
+    "tokio",
+    "tower-http",
+    "utoipa",
 ];
 
 /// Every crate of ours is in the table and uses only what the table allows, in tests too.
 pub(super) fn direction(material: &Material) -> Vec<String> {
-    let ours: BTreeSet<&str> = material.metadata.workspace_packages().iter().map(|p| p.name.as_str()).collect();
+    let ours: BTreeSet<&str> =
+        material.metadata.workspace_packages().iter().map(|p| p.name.as_str()).collect();
     let mut findings = Vec::new();
     for package in material.metadata.workspace_packages() {
         let Some((_, allowed)) = DIRECTION.iter().find(|(name, _)| package.name.as_str() == *name) else {
@@ -101,7 +124,9 @@ pub(super) fn duplicates(material: &Material) -> Vec<String> {
     HEAVY
         .iter()
         .filter(twice)
-        .map(|name| format!("{name} in versions {}", versions[name].iter().cloned().collect::<Vec<_>>().join(", ")))
+        .map(|name| {
+            format!("{name} in versions {}", versions[name].iter().cloned().collect::<Vec<_>>().join(", "))
+        })
         .collect()
 }
 
@@ -115,7 +140,8 @@ pub(super) fn unsafe_code(material: &Material) -> Vec<String> {
     let mut findings = Vec::new();
     for file in material.files.iter().filter(|f| f.path.ends_with("/Cargo.toml")) {
         if !file.path.contains("lineal-sandbox/") && !forbids(&file.text) {
-            findings.push(format!("{} takes neither the workspace's lints nor forbids unsafe_code", file.path));
+            findings
+                .push(format!("{} takes neither the workspace's lints nor forbids unsafe_code", file.path));
         }
     }
     findings

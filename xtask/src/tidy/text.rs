@@ -14,7 +14,15 @@ const LONG_FILES: &[(&str, &str)] = &[];
 /// Crates without clock, randomness, files, environment, threads and runtime.
 const PURE: [&str; 3] = ["crates/lineal-facts/src/", "crates/lineal-proof/src/", "crates/lineal-engine/src/"];
 const IMPURE: [&str; 10] = [
-    "std::fs", "std::env", "std::thread", "std::net", "std::process", "SystemTime", "Instant", "tokio", "rand::",
+    "std::fs",
+    "std::env",
+    "std::thread",
+    "std::net",
+    "std::process",
+    "SystemTime",
+    "Instant",
+    "tokio",
+    "rand::",
     "getrandom",
 ];
 
@@ -35,7 +43,8 @@ impl TextFile {
 
     /// Numbered lines of code, comments left out.
     fn code(&self) -> impl Iterator<Item = (usize, &str)> {
-        let comment = CODE.iter().find(|(end, _)| self.path.ends_with(end)).map_or("//", |(_, comment)| comment);
+        let comment =
+            CODE.iter().find(|(end, _)| self.path.ends_with(end)).map_or("//", |(_, comment)| comment);
         (1..).zip(self.text.lines()).filter(move |(_, line)| !line.trim_start().starts_with(comment))
     }
 }
@@ -64,7 +73,8 @@ pub(super) fn inline_tests(material: &Material) -> Vec<String> {
     let mut findings = Vec::new();
     for file in material.files.iter().filter(|f| f.path.ends_with(".rs")) {
         let lines: Vec<&str> = file.text.lines().map(str::trim).collect();
-        let inline = |pair: &[&str]| pair[0] == "#[cfg(test)]" && pair[1].contains("mod ") && pair[1].ends_with('{');
+        let inline =
+            |pair: &[&str]| pair[0] == "#[cfg(test)]" && pair[1].contains("mod ") && pair[1].ends_with('{');
         if lines.windows(2).any(inline) {
             findings.push(format!("{}: move the tests to a sibling `tests.rs`", file.path));
         }
@@ -102,8 +112,13 @@ pub(super) fn purity(material: &Material) -> Vec<String> {
 /// Hosts of package registries and folders of one machine.
 pub(super) fn places(material: &Material) -> Vec<String> {
     let hosts = [
-        ["pypi.", "org"], ["pythonhosted.", "org"], ["registry.npmjs.", "org"], ["registry.yarnpkg.", "com"],
-        ["index.crates.", "io"], ["static.crates.", "io"], ["proxy.golang.", "org"],
+        ["pypi.", "org"],
+        ["pythonhosted.", "org"],
+        ["registry.npmjs.", "org"],
+        ["registry.yarnpkg.", "com"],
+        ["index.crates.", "io"],
+        ["static.crates.", "io"],
+        ["proxy.golang.", "org"],
     ];
     let hosts = hosts.map(|halves| (halves.concat(), "a registry host"));
     let folders = ["root", "home", "Users"].map(|name| (format!("/{name}/"), "a path of one machine"));
@@ -136,7 +151,10 @@ pub(super) fn leftovers(material: &Material) -> Vec<String> {
 /// A lock with addresses in it works only where those can be reached.
 pub(super) fn npm_locks(material: &Material) -> Vec<String> {
     let locks = material.files.iter().filter(|f| f.path.ends_with("package-lock.json"));
-    locks.filter(|f| f.text.contains("\"resolved\"")).map(|f| format!("{}: remove `resolved`", f.path)).collect()
+    locks
+        .filter(|f| f.text.contains("\"resolved\""))
+        .map(|f| format!("{}: remove `resolved`", f.path))
+        .collect()
 }
 
 /// Files that stop in the middle of a line.

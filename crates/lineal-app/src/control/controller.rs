@@ -61,7 +61,16 @@ impl Controller {
         let generation = u64::try_from(now().unix_ms()).unwrap_or(0);
         let (lanes, join, gateways) = (BTreeMap::new(), Join::default(), BTreeMap::new());
         let mut controller = Self {
-            project, router, sender, publisher, generation, lanes, join, gateways, unrecorded: Vec::new(), ticks: 0,
+            project,
+            router,
+            sender,
+            publisher,
+            generation,
+            lanes,
+            join,
+            gateways,
+            unrecorded: Vec::new(),
+            ticks: 0,
         };
         controller.resume_lanes().await?;
         Ok(controller)
@@ -104,14 +113,19 @@ impl Controller {
                 let joined: Vec<_> =
                     outcomes.into_iter().filter_map(|o| self.join.outcome(o.id, o.outcome)).collect();
                 for loss in &joined {
-                    self.lanes.values_mut().filter(|l| l.key.model == loss.model).for_each(|l| l.observe_loss(loss));
+                    self.lanes
+                        .values_mut()
+                        .filter(|l| l.key.model == loss.model)
+                        .for_each(|l| l.observe_loss(loss));
                 }
                 let _ = reply.send(Ok(joined.len() as u64));
             }
             Message::Status { reply } => {
                 let _ = reply.send(Ok(self.lanes.values().map(|l| l.status(self.generation)).collect()));
             }
-            Message::ServerStarted { lane, version, started } => self.server_started(&lane, version, *started).await,
+            Message::ServerStarted { lane, version, started } => {
+                self.server_started(&lane, version, *started).await
+            }
             Message::Stop { .. } => {}
         }
     }
@@ -123,13 +137,15 @@ impl Controller {
     ) -> Result<LaneStatus, Failure> {
         let row = model::find(&self.project, &version).await?;
         let promotions = self.project.store.index().promotions().await?;
-        let promoted = promotions
-            .iter()
-            .any(|p| p.counts && p.environment == environment && p.version == version && p.digest == row.digest);
+        let promoted = promotions.iter().any(|p| {
+            p.counts && p.environment == environment && p.version == version && p.digest == row.digest
+        });
         if !promoted {
             return Err(Failure::new(
                 Code::Refused,
-                format!("{version} is not promoted to {environment}; run `lineal promote {version} --to {environment}`"),
+                format!(
+                    "{version} is not promoted to {environment}; run `lineal promote {version} --to {environment}`"
+                ),
             ));
         }
         let (policy, _) = promotion::load_policy(&self.project, &environment)?;
@@ -142,7 +158,9 @@ impl Controller {
                 Code::RolloutState,
                 format!(
                     "{} of {} is under way; wait for it, or `lineal rollout abort {}`",
-                    active.progress().id, active.progress().canary, active.progress().id
+                    active.progress().id,
+                    active.progress().canary,
+                    active.progress().id
                 ),
             ));
         }
@@ -157,7 +175,8 @@ impl Controller {
             strategy,
             generation,
         };
-        let (rollout, effects) = Rollout::start(start, at).map_err(|e| Failure::caused(Code::RolloutState, &e))?;
+        let (rollout, effects) =
+            Rollout::start(start, at).map_err(|e| Failure::caused(Code::RolloutState, &e))?;
         entry.pending.clear();
         self.enter(&key, rollout, effects).await?;
         self.ensure_server(&key, version.version).await;
@@ -167,7 +186,10 @@ impl Controller {
     async fn act(&mut self, id: &RolloutId, command: Command) -> Result<LaneStatus, Failure> {
         let found = self.lanes.values().find(|l| l.rollout.as_ref().is_some_and(|r| r.progress().id == *id));
         let key = found.map(|lane| lane.key.clone()).ok_or_else(|| {
-            Failure::new(Code::NotFound, format!("there is no rollout `{id}` here; `lineal rollout list` shows what there is"))
+            Failure::new(
+                Code::NotFound,
+                format!("there is no rollout `{id}` here; `lineal rollout list` shows what there is"),
+            )
         })?;
         self.apply(&key, command).await?;
         self.lane_status(&key)
@@ -184,11 +206,17 @@ impl Controller {
         }
         self.gateways.insert(report.gateway, report.sequence);
         for window in &report.windows {
-            self.lanes.values_mut().filter(|l| l.key.model == window.model).for_each(|l| l.observe_window(window));
+            self.lanes
+                .values_mut()
+                .filter(|l| l.key.model == window.model)
+                .for_each(|l| l.observe_window(window));
         }
         for record in report.records {
             if let Some(loss) = self.join.request(record) {
-                self.lanes.values_mut().filter(|l| l.key.model == loss.model).for_each(|l| l.observe_loss(&loss));
+                self.lanes
+                    .values_mut()
+                    .filter(|l| l.key.model == loss.model)
+                    .for_each(|l| l.observe_loss(&loss));
             }
         }
     }
@@ -220,7 +248,8 @@ impl Controller {
     /// Steps the rollout of a lane and carries out what follows.
     async fn apply(&mut self, key: &LaneKey, command: Command) -> Result<(), Failure> {
         let Some(rollout) = self.lanes.get(key).and_then(|lane| lane.rollout.clone()) else { return Ok(()) };
-        let (next, effects) = rollout.step(command, now()).map_err(|e| Failure::caused(Code::RolloutState, &e))?;
+        let (next, effects) =
+            rollout.step(command, now()).map_err(|e| Failure::caused(Code::RolloutState, &e))?;
         self.enter(key, next, effects).await
     }
 
@@ -330,7 +359,8 @@ impl Controller {
             }
         };
         let output = row.record.serve.output.clone();
-        let server = Server { digest: row.digest, output, state: ServerState::Starting, requests: 0, errors: 0 };
+        let server =
+            Server { digest: row.digest, output, state: ServerState::Starting, requests: 0, errors: 0 };
         lane.servers.insert(version, server);
         let target = ServeTarget { version: model_version, digest: row.digest, serve: row.record.serve };
         let (project, sender, key) = (self.project.clone(), self.sender.clone(), key.clone());
@@ -436,7 +466,9 @@ impl Controller {
             let lane = self.lanes.entry(key.clone()).or_insert_with(|| Lane::new(key));
             match record.transition {
                 RolloutTransition::Promoted => lane.serving = Some(record.canary.version),
-                RolloutTransition::Started if record.stable.is_none() => lane.serving = Some(record.canary.version),
+                RolloutTransition::Started if record.stable.is_none() => {
+                    lane.serving = Some(record.canary.version)
+                }
                 RolloutTransition::Started
                 | RolloutTransition::Advanced
                 | RolloutTransition::RolledBack
@@ -475,7 +507,9 @@ impl Controller {
                 }
             }
         }
-        let known = |id: &RolloutId| self.lanes.values().any(|l| l.rollout.as_ref().is_some_and(|r| r.progress().id == *id));
+        let known = |id: &RolloutId| {
+            self.lanes.values().any(|l| l.rollout.as_ref().is_some_and(|r| r.progress().id == *id))
+        };
         for (id, record) in open {
             if known(&id) || record.stable.is_none() {
                 continue;

@@ -106,7 +106,9 @@ impl Lane {
         if let Some(rollout) = self.active() {
             let progress = rollout.progress();
             let weight = progress.weight_percent.min(100) * (WEIGHT_TOTAL / 100);
-            if let Some(share) = self.share(progress.canary.version, Role::Canary, weight).filter(|s| s.weight > 0) {
+            if let Some(share) =
+                self.share(progress.canary.version, Role::Canary, weight).filter(|s| s.weight > 0)
+            {
                 left -= share.weight;
                 shares.push(share);
             }
@@ -228,7 +230,9 @@ pub(super) fn strategy(policy: &Policy) -> Result<(Strategy, u64), Failure> {
     };
     let slow_after_ms = match fields.shift_remove("slowAfterMs") {
         None => DEFAULT_SLOW_AFTER_MS,
-        Some(value) => value.as_u64().ok_or_else(|| wrong("slowAfterMs: expected whole milliseconds".to_owned()))?,
+        Some(value) => {
+            value.as_u64().ok_or_else(|| wrong("slowAfterMs: expected whole milliseconds".to_owned()))?
+        }
     };
     let strategy: Strategy =
         serde_json::from_value(serde_json::Value::Object(fields)).map_err(|e| wrong(e.to_string()))?;

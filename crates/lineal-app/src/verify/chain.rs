@@ -34,9 +34,13 @@ impl Checker<'_> {
     }
 
     pub(super) async fn run_by_id(&mut self, run: &RunId) -> Result<Node, Failure> {
-        let row = self.project.store.index().run(run).await?.ok_or_else(|| {
-            Failure::new(Code::NotFound, format!("there is no run `{run}`"))
-        })?;
+        let row = self
+            .project
+            .store
+            .index()
+            .run(run)
+            .await?
+            .ok_or_else(|| Failure::new(Code::NotFound, format!("there is no run `{run}`")))?;
         let checked = match self.statement(&row.statement, Some(KeyRole::Builder)).await {
             Ok(checked) => checked,
             Err(failure) => return Ok(self.broken(run.as_str(), &failure)),
@@ -44,7 +48,8 @@ impl Checker<'_> {
         let Predicate::RunSealed(sealed) = &checked.statement.predicate else {
             return Ok(self.contradiction(run.as_str(), "its statement does not seal a run"));
         };
-        let mut node = Node::new(run.to_string(), format!("{}, pipeline {}", entry(&checked), sealed.pipeline));
+        let mut node =
+            Node::new(run.to_string(), format!("{}, pipeline {}", entry(&checked), sealed.pipeline));
         let plan = Artifact { kind: ArtifactKind::File, digest: sealed.plan, size_bytes: String::new() };
         node.children.push(self.blobs("plan", &plan));
         for step in &sealed.steps {
@@ -70,10 +75,14 @@ impl Checker<'_> {
         let external = &provenance.build_definition.external_parameters;
         let detail = format!(
             "{}, seed {}, {}, entropy {}",
-            entry(&checked), external.seed, external.determinism, internal.entropy.state
+            entry(&checked),
+            external.seed,
+            external.determinism,
+            internal.entropy.state
         );
         let mut node = Node::new(label, detail);
-        let key = Artifact { kind: ArtifactKind::File, digest: internal.cache_key, size_bytes: String::new() };
+        let key =
+            Artifact { kind: ArtifactKind::File, digest: internal.cache_key, size_bytes: String::new() };
         node.children.push(self.blobs("what determines it", &key));
         self.dependencies(provenance, &mut node).await?;
         for (name, artifact) in &step.outputs {
@@ -90,7 +99,8 @@ impl Checker<'_> {
                 node.children.push(self.blobs("code", &code));
             } else if dependency.name.starts_with("environment/") {
                 // An environment is not kept: its digest is recorded, and `reproduce` compares it with what is there.
-                node.children.push(Node::new(dependency.name.clone(), format!("recorded as {}", digest.short())));
+                node.children
+                    .push(Node::new(dependency.name.clone(), format!("recorded as {}", digest.short())));
             } else {
                 let child = self.input(&dependency.name, &digest).await?;
                 node.children.push(child);
@@ -108,7 +118,8 @@ impl Checker<'_> {
         if let Some(maker) = index.makers(digest).await?.first() {
             return Ok(Node::new(name.to_owned(), format!("{} made by step {}", digest.short(), maker.step)));
         }
-        let message = format!("input {name} ({digest}) is neither a recorded snapshot nor made by a recorded step");
+        let message =
+            format!("input {name} ({digest}) is neither a recorded snapshot nor made by a recorded step");
         Ok(self.broken(name, &Failure::new(Code::NotVerified, message)))
     }
 
@@ -119,8 +130,11 @@ impl Checker<'_> {
             Ok(checked) => checked,
             Err(failure) => return self.broken(&label, &failure),
         };
-        let artifact =
-            Artifact { kind: ArtifactKind::Directory, digest: row.digest, size_bytes: row.size_bytes.clone() };
+        let artifact = Artifact {
+            kind: ArtifactKind::Directory,
+            digest: row.digest,
+            size_bytes: row.size_bytes.clone(),
+        };
         let blobs = self.blobs(&label, &artifact);
         Node { detail: format!("{}, {}", entry(&checked), blobs.detail), ..blobs }
     }
@@ -140,7 +154,10 @@ impl Checker<'_> {
                         };
                         let count = result.passed_tests.len();
                         let failed = result.failed_tests.len();
-                        Node::new(label, format!("{word}: {count} checks held, {failed} did not, {}", entry(&checked)))
+                        Node::new(
+                            label,
+                            format!("{word}: {count} checks held, {failed} did not, {}", entry(&checked)),
+                        )
                     }
                     _ => self.contradiction(&label, "its statement is no test result"),
                 },
@@ -201,7 +218,9 @@ impl Checker<'_> {
             }
             child.detail = format!(
                 "{} rules held on {} statements, {}",
-                promotion.verified_levels.len(), promotion.input_attestations.len(), entry(&checked)
+                promotion.verified_levels.len(),
+                promotion.input_attestations.len(),
+                entry(&checked)
             );
             node.children.push(child);
         }
@@ -218,7 +237,9 @@ impl Checker<'_> {
             let label = format!("{word}, canary at {} %", record.canary_weight_percent);
             let child = match self.statement(&row.statement, Some(KeyRole::Builder)).await {
                 Ok(checked) => match self.replayed(record.analysis, &record.evidence) {
-                    Ok(replayed) => Node::new(label, format!("{}; {}{replayed}", record.cause, entry(&checked))),
+                    Ok(replayed) => {
+                        Node::new(label, format!("{}; {}{replayed}", record.cause, entry(&checked)))
+                    }
                     Err(failure) => self.broken(&label, &failure),
                 },
                 Err(failure) => self.broken(&label, &failure),
@@ -241,17 +262,21 @@ impl Checker<'_> {
         if judgement.evidence() == evidence {
             Ok(", verdict replayed")
         } else {
-            Err(Failure::new(Code::Tampered, format!("the statistics {digest} do not give the recorded verdict")))
+            Err(Failure::new(
+                Code::Tampered,
+                format!("the statistics {digest} do not give the recorded verdict"),
+            ))
         }
     }
 
     /// Re-hashes an artefact's blobs.
     fn blobs(&mut self, label: &str, artifact: &Artifact) -> Node {
         let blobs = self.project.store.blobs();
-        let checked = tree::blobs_of(blobs, artifact.kind, &artifact.digest).map_err(Failure::from).and_then(|all| {
-            all.iter().try_for_each(|digest| blobs.verify(digest))?;
-            Ok(all.len())
-        });
+        let checked =
+            tree::blobs_of(blobs, artifact.kind, &artifact.digest).map_err(Failure::from).and_then(|all| {
+                all.iter().try_for_each(|digest| blobs.verify(digest))?;
+                Ok(all.len())
+            });
         match (checked, artifact.kind) {
             (Ok(_), ArtifactKind::File) => Node::new(label, format!("{} re-hashed", artifact.digest.short())),
             (Ok(count), ArtifactKind::Directory) => {

@@ -20,7 +20,12 @@ pub(super) async fn run(project: &Project, command: DataCommand, printer: &Print
                 let word = if added.unchanged { "unchanged" } else { "frozen" };
                 format!(
                     "{word}: {}{tag} is {}\n  {} files, {}, {} rows, statement {}",
-                    added.dataset, added.snapshot, added.files, size(added.size_bytes), added.rows, added.statement
+                    added.dataset,
+                    added.snapshot,
+                    added.files,
+                    size(added.size_bytes),
+                    added.rows,
+                    added.statement
                 )
             });
         }
@@ -38,9 +43,15 @@ pub(super) async fn run(project: &Project, command: DataCommand, printer: &Print
         DataCommand::Show { snapshot } => {
             let shown = data::show(project, &parsed(&snapshot)?).await?;
             printer.result(&shown, || {
-                let rows = shown.files.iter().map(|f| vec![f.path.clone(), size(f.size_bytes), f.digest.short()]);
+                let rows =
+                    shown.files.iter().map(|f| vec![f.path.clone(), size(f.size_bytes), f.digest.short()]);
                 let files = table(&["FILE", "SIZE", "SHA-256"], &rows.collect::<Vec<_>>());
-                format!("{} {}\n{files}{}", shown.snapshot.dataset, shown.snapshot.digest, profile(&shown.profile))
+                format!(
+                    "{} {}\n{files}{}",
+                    shown.snapshot.dataset,
+                    shown.snapshot.digest,
+                    profile(&shown.profile)
+                )
             });
         }
     }
@@ -57,8 +68,13 @@ fn profile(document: &serde_json::Value) -> String {
             let numbers = &column["numbers"];
             let distinct = text(&column["distinct"]["count"]);
             vec![
-                text(&column["name"]), text(&column["type"]), text(&column["nulls"]), distinct,
-                text(&numbers["min"]), text(&numbers["mean"]), text(&numbers["max"]),
+                text(&column["name"]),
+                text(&column["type"]),
+                text(&column["nulls"]),
+                distinct,
+                text(&numbers["min"]),
+                text(&numbers["mean"]),
+                text(&numbers["max"]),
             ]
         });
         let header = ["COLUMN", "TYPE", "NULLS", "DISTINCT", "MIN", "MEAN", "MAX"];

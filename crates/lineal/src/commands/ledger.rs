@@ -40,8 +40,14 @@ pub(super) async fn run(project: &Project, command: LedgerCommand, printer: &Pri
             printer.result(&value, || {
                 let rows = keyring.entries().iter().map(|key| {
                     let role = serde_json::to_string(&key.role).unwrap_or_default();
-                    let state = key.revoked_at.map_or_else(|| "active".to_owned(), |at| format!("revoked at {at}"));
-                    vec![key.holder.clone(), role.trim_matches('"').to_owned(), state, key.key.id().to_string()]
+                    let state =
+                        key.revoked_at.map_or_else(|| "active".to_owned(), |at| format!("revoked at {at}"));
+                    vec![
+                        key.holder.clone(),
+                        role.trim_matches('"').to_owned(),
+                        state,
+                        key.key.id().to_string(),
+                    ]
                 });
                 let rows = rows.collect::<Vec<_>>();
                 let log = project.store.ledger().verifier();
@@ -52,7 +58,9 @@ pub(super) async fn run(project: &Project, command: LedgerCommand, printer: &Pri
         LedgerCommand::Rebuild => {
             project.store.rebuild_index().await?;
             let size = index.size().await?;
-            printer.result(&serde_json::json!({"entries": size}), || format!("index rebuilt from {size} entries"));
+            printer.result(&serde_json::json!({"entries": size}), || {
+                format!("index rebuilt from {size} entries")
+            });
         }
     }
     Ok(ExitCode::SUCCESS)

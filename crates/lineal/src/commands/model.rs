@@ -22,7 +22,10 @@ pub(super) async fn run(project: &Project, command: ModelCommand, printer: &Prin
             let registered = model::register(project, &parsed(&model)?, &parsed(&run)?).await?;
             printer.result(&registered, || {
                 let word = if registered.unchanged { "already registered" } else { "registered" };
-                format!("{word}: {} is {}\n  statement {}", registered.version, registered.digest, registered.statement)
+                format!(
+                    "{word}: {} is {}\n  statement {}",
+                    registered.version, registered.digest, registered.statement
+                )
             });
         }
         ModelCommand::List => {
@@ -30,7 +33,12 @@ pub(super) async fn run(project: &Project, command: ModelCommand, printer: &Prin
             printer.result(&versions, || {
                 let rows = versions.iter().map(|v| {
                     let record = &v.record;
-                    vec![v.version.to_string(), record.run.to_string(), record.registered_at.to_string(), v.digest.short()]
+                    vec![
+                        v.version.to_string(),
+                        record.run.to_string(),
+                        record.registered_at.to_string(),
+                        v.digest.short(),
+                    ]
                 });
                 table(&["VERSION", "RUN", "REGISTERED", "DIGEST"], &rows.collect::<Vec<_>>())
             });
@@ -67,7 +75,10 @@ pub(super) async fn promote(project: &Project, version: &str, environment: &str,
     printer.result(&promoted, || {
         format!(
             "{} is promoted to {}: {} held\n  statement {}",
-            promoted.version, promoted.environment, promoted.rules.join(", "), promoted.statement
+            promoted.version,
+            promoted.environment,
+            promoted.rules.join(", "),
+            promoted.statement
         )
     });
     Ok(ExitCode::SUCCESS)
@@ -80,7 +91,11 @@ pub(super) async fn policy(project: &Project, command: PolicyCommand, printer: &
             printer.result(&evaluation, || {
                 let rows = evaluation.rules.iter().map(|rule| {
                     let held = if rule.held { "held" } else { "NOT held" };
-                    vec![rule.name.clone(), held.to_owned(), rule.error.clone().unwrap_or_else(|| rule.message.clone())]
+                    vec![
+                        rule.name.clone(),
+                        held.to_owned(),
+                        rule.error.clone().unwrap_or_else(|| rule.message.clone()),
+                    ]
                 });
                 table(&["RULE", "", "REQUIRES"], &rows.collect::<Vec<_>>())
             });

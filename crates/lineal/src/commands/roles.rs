@@ -58,7 +58,10 @@ pub(super) async fn serve(project: Project, listen: Option<&str>, printer: &Prin
 }
 
 /// Reads what a gateway needs from the project; then the project is closed again.
-pub(super) async fn gateway_config(dir: &Path, listen: Option<&str>) -> Result<(GatewayConfig, RoleLock), Failure> {
+pub(super) async fn gateway_config(
+    dir: &Path,
+    listen: Option<&str>,
+) -> Result<(GatewayConfig, RoleLock), Failure> {
     let project = open(dir).await?;
     let lock = RoleLock::take(&project, "gateway")?;
     let listen = address(listen.unwrap_or(&project.config.gateway))?;
@@ -87,9 +90,10 @@ pub(super) fn gateway((config, lock): (GatewayConfig, RoleLock), printer: &Print
 
 pub(super) async fn doctor(dir: &Path, printer: &Printer) -> Done {
     let launcher = launcher()?;
-    let capabilities = tokio::task::spawn_blocking(move || lineal_sandbox::probe(&launcher, &std::env::temp_dir()))
-        .await
-        .map_err(|e| Failure::caused(Code::Internal, &e))?;
+    let capabilities =
+        tokio::task::spawn_blocking(move || lineal_sandbox::probe(&launcher, &std::env::temp_dir()))
+            .await
+            .map_err(|e| Failure::caused(Code::Internal, &e))?;
     let strict = match &capabilities.strict {
         Ok(uncontrolled) => {
             uncontrolled.iter().map(|u| format!("not controlled: {}: {}", u.what, u.why)).collect::<Vec<_>>()
@@ -102,7 +106,8 @@ pub(super) async fn doctor(dir: &Path, printer: &Printer) -> Done {
         "sandbox": strict, "works": capabilities.strict.is_ok(), "project": project,
     });
     printer.result(&value, || {
-        let rows = capabilities.facts.iter().map(|f| vec![f.name.clone(), f.detail.clone()]).collect::<Vec<_>>();
+        let rows =
+            capabilities.facts.iter().map(|f| vec![f.name.clone(), f.detail.clone()]).collect::<Vec<_>>();
         let project = project.clone().unwrap_or_else(|| "a project was found and opens".to_owned());
         format!("{}{}\n{project}", table(&["FACT", "HERE"], &rows), strict.join("\n"))
     });

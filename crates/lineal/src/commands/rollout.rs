@@ -46,7 +46,8 @@ pub(super) async fn run(project: &Project, command: RolloutCommand, printer: &Pr
 
 async fn act(project: &Project, rollout: &str, action: Action, printer: &Printer) -> Result<(), Failure> {
     let id: RolloutId = parsed(rollout)?;
-    let status: LaneStatus = Client::of(project)?.post(&format!("/api/v1/rollouts/{id}/actions"), &action).await?;
+    let status: LaneStatus =
+        Client::of(project)?.post(&format!("/api/v1/rollouts/{id}/actions"), &action).await?;
     printer.result(&status, || lane(&status));
     Ok(())
 }
@@ -82,14 +83,21 @@ pub(super) fn lane(status: &LaneStatus) -> String {
         });
         let rows = rows.collect::<Vec<_>>();
         if !rows.is_empty() {
-            text.push_str(&table(&["  METRIC", "VERDICT", "STABLE", "CANARY", "HARM (CONFIDENCE SEQUENCE)"], &rows));
+            text.push_str(&table(
+                &["  METRIC", "VERDICT", "STABLE", "CANARY", "HARM (CONFIDENCE SEQUENCE)"],
+                &rows,
+            ));
         }
     }
     for server in &status.servers {
         let address = server.address.as_deref().unwrap_or("-");
         text.push_str(&format!(
             "  server {}/{}: {}, {address}, {} requests, {} errors\n",
-            status.model, server.version, server.state.lines().next().unwrap_or(""), server.requests, server.errors
+            status.model,
+            server.version,
+            server.state.lines().next().unwrap_or(""),
+            server.requests,
+            server.errors
         ));
     }
     text

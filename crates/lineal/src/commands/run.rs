@@ -26,7 +26,10 @@ fn human(outcome: &RunOutcome, elapsed_ms: u128) -> String {
             outcome.run
         )
     } else {
-        format!("{} of {} sealed ({elapsed_ms} ms), statement {}\n", outcome.run, outcome.pipeline, outcome.statement)
+        format!(
+            "{} of {} sealed ({elapsed_ms} ms), statement {}\n",
+            outcome.run, outcome.pipeline, outcome.statement
+        )
     };
     let rows = outcome.steps.iter().map(|step| {
         let (word, time) =
@@ -93,7 +96,12 @@ pub(super) async fn runs(project: &Project, command: RunsCommand, printer: &Prin
             let runs = index.runs().await?;
             printer.result(&runs, || {
                 let rows = runs.iter().map(|r| {
-                    vec![r.run.to_string(), r.pipeline.to_string(), r.finished_at.clone(), r.statement.short()]
+                    vec![
+                        r.run.to_string(),
+                        r.pipeline.to_string(),
+                        r.finished_at.clone(),
+                        r.statement.short(),
+                    ]
                 });
                 table(&["RUN", "PIPELINE", "FINISHED", "STATEMENT"], &rows.collect::<Vec<_>>())
             });
@@ -101,7 +109,10 @@ pub(super) async fn runs(project: &Project, command: RunsCommand, printer: &Prin
         RunsCommand::Show { run } => {
             let id: RunId = parsed(&run)?;
             let row = index.run(&id).await?.ok_or_else(|| {
-                Failure::new(Code::NotFound, format!("there is no run `{id}`; `lineal runs list` shows what there is"))
+                Failure::new(
+                    Code::NotFound,
+                    format!("there is no run `{id}`; `lineal runs list` shows what there is"),
+                )
             })?;
             let mut steps = Vec::new();
             for step in index.run_steps(&id).await? {
@@ -109,8 +120,10 @@ pub(super) async fn runs(project: &Project, command: RunsCommand, printer: &Prin
                 let outputs = result.map(|r| r.outputs).unwrap_or_default();
                 steps.push((step, outputs));
             }
-            let value: Vec<_> =
-                steps.iter().map(|(step, outputs)| serde_json::json!({"step": step, "outputs": outputs})).collect();
+            let value: Vec<_> = steps
+                .iter()
+                .map(|(step, outputs)| serde_json::json!({"step": step, "outputs": outputs}))
+                .collect();
             printer.result(&serde_json::json!({"run": row, "steps": value}), || {
                 let rows = steps.iter().flat_map(|(step, outputs)| {
                     outputs.iter().map(|(name, artifact)| {
@@ -119,7 +132,13 @@ pub(super) async fn runs(project: &Project, command: RunsCommand, printer: &Prin
                     })
                 });
                 let rows = rows.collect::<Vec<_>>();
-                format!("{} of {}, {}\n{}", row.run, row.pipeline, row.finished_at, table(&["STEP", "OUTPUT", "SIZE", "DIGEST"], &rows))
+                format!(
+                    "{} of {}, {}\n{}",
+                    row.run,
+                    row.pipeline,
+                    row.finished_at,
+                    table(&["STEP", "OUTPUT", "SIZE", "DIGEST"], &rows)
+                )
             });
         }
     }
@@ -135,9 +154,14 @@ pub(super) async fn test(project: &Project, command: TestCommand, printer: &Prin
                 for gate in &outcomes {
                     let word = if gate.outcome == Outcome::Failed { "FAILED" } else { "passed" };
                     let held = gate.passed.len();
-                    text.push_str(&format!("{word}  {} ({held} checks held), statement {}\n", gate.gate, gate.statement));
+                    text.push_str(&format!(
+                        "{word}  {} ({held} checks held), statement {}\n",
+                        gate.gate, gate.statement
+                    ));
                     gate.failed.iter().for_each(|line| text.push_str(&format!("        not held: {line}\n")));
-                    gate.skipped.iter().for_each(|line| text.push_str(&format!("        not checked: {line}\n")));
+                    gate.skipped
+                        .iter()
+                        .for_each(|line| text.push_str(&format!("        not checked: {line}\n")));
                 }
                 text
             });
@@ -148,7 +172,8 @@ pub(super) async fn test(project: &Project, command: TestCommand, printer: &Prin
             let row = model::find(project, &parsed(&version)?).await?;
             let gates = project.store.index().gates_about(&row.digest).await?;
             printer.result(&gates, || {
-                let rows = gates.iter().map(|g| vec![g.name.clone(), g.outcome.clone(), g.statement.to_string()]);
+                let rows =
+                    gates.iter().map(|g| vec![g.name.clone(), g.outcome.clone(), g.statement.to_string()]);
                 table(&["GATE", "OUTCOME", "STATEMENT"], &rows.collect::<Vec<_>>())
             });
             Ok(ExitCode::SUCCESS)

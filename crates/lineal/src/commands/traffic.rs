@@ -118,7 +118,8 @@ impl Sender {
         let request = self.http.post(&self.url).header("x-request-id", &line.id).json(&line.body);
         let response = request.send().await.map_err(|e| lineal_app::failure::chain(&e))?;
         let status = response.status();
-        let version = response.headers().get("x-lineal-version").and_then(|v| v.to_str().ok()).map(str::to_owned);
+        let version =
+            response.headers().get("x-lineal-version").and_then(|v| v.to_str().ok()).map(str::to_owned);
         let body = response.bytes().await.map_err(|e| lineal_app::failure::chain(&e))?;
         if !status.is_success() {
             return Err(format!("status {status}: {}", String::from_utf8_lossy(&body)));
@@ -215,11 +216,18 @@ fn finish(progress: &Mutex<Progress>, started: Instant, settled: Option<String>)
 }
 
 fn human(sent: &Sent) -> String {
-    let versions: Vec<String> = sent.by_version.iter().map(|(version, count)| format!("{version}: {count}")).collect();
+    let versions: Vec<String> =
+        sent.by_version.iter().map(|(version, count)| format!("{version}: {count}")).collect();
     let mut text = format!(
         "{} requests in {} s ({:.0}/s), {} failed; latency p50 {} ms, p99 {} ms; {} outcomes reported\n  answered by {}\n",
-        sent.requests, sent.seconds, sent.requests as f64 / sent.seconds.max(0.01), sent.failed,
-        sent.latency_p50_ms, sent.latency_p99_ms, sent.outcomes, versions.join(", ")
+        sent.requests,
+        sent.seconds,
+        sent.requests as f64 / sent.seconds.max(0.01),
+        sent.failed,
+        sent.latency_p50_ms,
+        sent.latency_p99_ms,
+        sent.outcomes,
+        versions.join(", ")
     );
     for failure in &sent.first_failures {
         text.push_str(&format!("  failed: {failure}\n"));
@@ -260,9 +268,12 @@ async fn read(project: &Project, arguments: &SendArguments) -> Result<Vec<Line>,
             let (artifact, _) = gates::output_of(project, &run.parse()?, &reference).await?;
             project.store.blobs().read(&artifact.digest)?
         }
-        None => lineal_store::files::read_limited(std::path::Path::new(&arguments.requests), FILE_LIMIT_BYTES)?,
+        None => {
+            lineal_store::files::read_limited(std::path::Path::new(&arguments.requests), FILE_LIMIT_BYTES)?
+        }
     };
-    let text = String::from_utf8(bytes).map_err(|_| Failure::new(Code::Data, "the requests file is not UTF-8"))?;
+    let text =
+        String::from_utf8(bytes).map_err(|_| Failure::new(Code::Data, "the requests file is not UTF-8"))?;
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     lines
         .skip(arguments.skip)

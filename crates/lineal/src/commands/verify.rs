@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 
+use lineal_app::Project;
 use lineal_app::lineage::{self, Direction, Lineage};
 use lineal_app::verify::{self, Node, VerifySubject};
-use lineal_app::Project;
 
 use super::Done;
 use crate::cli::GraphFormat;
