@@ -15,6 +15,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::failure::{Code, Failure};
 
+/// The hidden subcommand by which the binary starts itself as the sandbox launcher.
+pub const SANDBOX_LAUNCH: &str = "sandbox-launch";
+/// The hidden subcommand by which the binary starts itself as the keeper of one model server.
+pub const MODEL_SERVER: &str = "model-server";
 /// The folder that holds everything.
 pub const FOLDER: &str = ".lineal";
 const CONFIG_LIMIT_BYTES: u64 = 64 << 10;
@@ -28,6 +32,8 @@ pub struct Project {
     pub store: Store,
     /// Its settings.
     pub config: Config,
+    /// The `lineal` binary, which is also launcher and keeper of model servers.
+    pub program: PathBuf,
     /// How steps are started.
     pub launcher: Launcher,
 }
@@ -116,7 +122,8 @@ impl Project {
     }
 
     /// Opens the project of `start` or of the nearest folder above it.
-    pub async fn open(start: &Path, launcher: Launcher) -> Result<Self, Failure> {
+    /// `program` is the `lineal` binary.
+    pub async fn open(start: &Path, program: PathBuf) -> Result<Self, Failure> {
         let start = std::fs::canonicalize(start).context("open", start)?;
         let root = start.ancestors().find(|folder| folder.join(FOLDER).is_dir()).ok_or_else(|| {
             Failure::new(
@@ -126,7 +133,8 @@ impl Project {
         })?;
         let config = read_config(&root.join(FOLDER).join("config.toml"))?;
         let store = Store::open(&root.join(FOLDER)).await?;
-        Ok(Self { root: root.to_owned(), store, config, launcher })
+        let launcher = Launcher::new(&program, [SANDBOX_LAUNCH]);
+        Ok(Self { root: root.to_owned(), store, config, program, launcher })
     }
 
     /// `.lineal/`.

@@ -1,7 +1,10 @@
 //! Model servers: started from verified bytes, watched, stopped.
 //!
 //! The bytes that a server reads are the ones that were hashed while they were copied into its private, read-only
-//! directory. Whatever speaks Open Inference Protocol v2 on `127.0.0.1:$LINEAL_PORT` can be a model server.
+//! directory. A server for production has a keeper process of its own and outlives the control plane, so that
+//! inference never waits for it; a restarted control plane takes the server up again. Whatever speaks Open Inference Protocol v2 on `127.0.0.1:$LINEAL_PORT` can be a model server.
+
+mod keeper;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -17,6 +20,9 @@ use crate::environment;
 use crate::failure::{Code, Failure, chain};
 use crate::project::{Project, now};
 use crate::workspace::Workspace;
+use keeper::Keeper;
+
+pub use keeper::{keep, stop_others};
 
 /// How often a starting server is asked whether it is ready.
 const READY_INTERVAL: Duration = Duration::from_millis(50);
@@ -44,75 +50,108 @@ pub struct ModelServer {
     pub version: ModelVersion,
     /// Where it listens.
     pub address: SocketAddr,
-    running: Running,
-    log: PathBuf,
-    _workspace: Workspace,
+    process: Process,
+    /// Declared last: the directory goes after the process.
+    workspace: Workspace,
+}
+
+/// Who keeps the server.
+#[derive(Debug)]
+enum Process {
+    /// This process; the server ends with it.
+    Own(Running),
+    /// A keeper process, which outlives this one: inference goes on without the control plane.
+    Kept(Keeper),
 }
 
 impl ModelServer {
-    /// Starts a server and waits until it is ready.
+    /// Starts a server that ends with this process, and waits until it is ready.
     pub async fn start(project: &Project, target: &ServeTarget) -> Result<Self, Failure> {
-        let mut server = Self::launch(project, target).await?;
-        let ready_timeout_ms: u64 = target.serve.ready_timeout_ms.parse().unwrap_or(60_000);
-        let deadline = Instant::now() + Duration::from_millis(ready_timeout_ms);
-        let client = client(READY_REQUEST_TIMEOUT)?;
-        let url = format!("http://{}/v2/models/{}/ready", server.address, target.version.model);
-        loop {
-            if let Some(reason) = server.exited() {
-                return Err(server.failed(&reason));
+        let server = Self::launch(project, target, false).await?;
+        server.ready(target).await
+    }
+
+    /// Takes up a server of the same bytes that a keeper still runs, or starts one with a keeper of its own.
+    pub async fn start_kept(project: &Project, target: &ServeTarget) -> Result<Self, Failure> {
+        for found in keeper::found(project) {
+            if found.version == target.version && found.digest == target.digest {
+                let (workspace, process) =
+                    (Workspace::adopt(&found.directory)?, Process::Kept(found.keeper()));
+                let server = Self { version: found.version, address: found.address, process, workspace };
+                if let Ok(server) = server.ready(target).await {
+                    return Ok(server);
+                }
             }
-            if client.get(&url).send().await.is_ok_and(|answer| answer.status().is_success()) {
-                return Ok(server);
-            }
-            if Instant::now() > deadline {
-                return Err(server.failed(&format!("was not ready within {ready_timeout_ms} ms")));
-            }
-            tokio::time::sleep(READY_INTERVAL).await;
         }
+        let server = Self::launch(project, target, true).await?;
+        server.ready(target).await
     }
 
     /// Why the server is gone; `None` while it runs.
     pub fn exited(&mut self) -> Option<String> {
-        self.running.try_wait().map(|report| format!("ended ({:?})", report.exit))
-    }
-
-    /// Process id of the launcher.
-    pub fn pid(&self) -> u32 {
-        self.running.pid()
+        match &mut self.process {
+            Process::Own(running) => running.try_wait().map(|report| format!("ended ({:?})", report.exit)),
+            Process::Kept(keeper) => keeper.exited(self.workspace.path()),
+        }
     }
 
     /// Asks the server to stop, and makes it.
     pub async fn stop(mut self) {
-        let stopped = tokio::task::spawn_blocking(move || {
-            self.running.stop(STOP_GRACE);
-            self.running.wait();
+        let stopped = tokio::task::spawn_blocking(move || match &mut self.process {
+            Process::Own(running) => {
+                running.stop(STOP_GRACE);
+                running.wait();
+            }
+            Process::Kept(keeper) => keeper.stop(self.workspace.path(), STOP_GRACE),
         });
         // A panic in there has nothing to report to; dropping the server kills the process.
         let _ = stopped.await;
     }
 
-    async fn launch(project: &Project, target: &ServeTarget) -> Result<Self, Failure> {
+    async fn ready(mut self, target: &ServeTarget) -> Result<Self, Failure> {
+        let ready_timeout_ms: u64 = target.serve.ready_timeout_ms.parse().unwrap_or(60_000);
+        let deadline = Instant::now() + Duration::from_millis(ready_timeout_ms);
+        let client = client(READY_REQUEST_TIMEOUT)?;
+        let url = format!("http://{}/v2/models/{}/ready", self.address, target.version.model);
+        loop {
+            if let Some(reason) = self.exited() {
+                return Err(self.failed(&reason));
+            }
+            if client.get(&url).send().await.is_ok_and(|answer| answer.status().is_success()) {
+                return Ok(self);
+            }
+            if Instant::now() > deadline {
+                return Err(self.failed(&format!("was not ready within {ready_timeout_ms} ms")));
+            }
+            tokio::time::sleep(READY_INTERVAL).await;
+        }
+    }
+
+    async fn launch(project: &Project, target: &ServeTarget, kept: bool) -> Result<Self, Failure> {
         let (project, target) = (project.clone(), target.clone());
         tokio::task::spawn_blocking(move || {
             let workspace = Workspace::create(&project, "serve")?;
-            let spec = prepare(&project, &target, workspace.path())?;
-            let log = spec.0.stdout.clone();
-            let running = project.launcher.start(&spec.0)?;
-            Ok(Self { version: target.version, address: spec.1, running, log, _workspace: workspace })
+            let (spec, address) = prepare(&project, &target, workspace.path())?;
+            let process = if kept {
+                Process::Kept(Keeper::start(&project, &workspace, &target, address, &spec)?)
+            } else {
+                Process::Own(project.launcher.start(&spec)?)
+            };
+            Ok(Self { version: target.version, address, process, workspace })
         })
         .await
         .map_err(|e| Failure::caused(Code::Internal, &e))?
     }
 
     fn failed(&self, reason: &str) -> Failure {
-        let bytes = files::read_limited(&self.log, LOG_LIMIT_BYTES).unwrap_or_default();
+        let bytes =
+            files::read_limited(&self.workspace.path().join("log"), LOG_LIMIT_BYTES).unwrap_or_default();
         let text = String::from_utf8_lossy(&bytes);
         let skip = text.chars().count().saturating_sub(LOG_TAIL_CHARS);
         let tail: String = text.chars().skip(skip).collect();
-        let tail = if tail.trim().is_empty() {
-            "it printed nothing".to_owned()
-        } else {
-            format!("it printed:\n{}", tail.trim_end())
+        let tail = match tail.trim_end() {
+            "" => "it printed nothing".to_owned(),
+            tail => format!("it printed:\n{tail}"),
         };
         Failure::new(Code::ModelServer, format!("model server of {} {reason}; {tail}", self.version))
     }

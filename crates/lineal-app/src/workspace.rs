@@ -13,7 +13,7 @@ use crate::project::Project;
 #[derive(Debug)]
 pub struct Workspace {
     path: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 impl Workspace {
@@ -28,7 +28,19 @@ impl Workspace {
         let lock_path = directory.path().join("lock");
         let lock = File::create(&lock_path).context("create", &lock_path)?;
         lock.lock().context("lock", &lock_path)?;
-        Ok(Self { path: directory.keep(), _lock: lock })
+        Ok(Self { path: directory.keep(), lock })
+    }
+
+    /// Takes over a directory whose owner died, or shares one whose owner lives: removed when this is dropped.
+    pub fn adopt(path: &Path) -> Result<Self, Failure> {
+        let lock_path = path.join("lock");
+        let lock = File::open(&lock_path).context("open", &lock_path)?;
+        Ok(Self { path: path.to_owned(), lock })
+    }
+
+    /// The lock, for a child process that shall hold it too: the directory is abandoned when all holders are gone.
+    pub fn share_lock(&self) -> Result<File, Failure> {
+        Ok(self.lock.try_clone().context("share the lock of", &self.path)?)
     }
 
     /// Where it is.
@@ -43,16 +55,24 @@ impl Drop for Workspace {
     }
 }
 
+/// Whether nobody holds the lock of the directory `path`.
+pub fn is_abandoned(path: &Path) -> bool {
+    File::open(path.join("lock")).is_ok_and(|lock| lock.try_lock().is_ok())
+}
+
+/// The directories of living and dead processes below `.lineal/work/`.
+pub fn all(project: &Project) -> Vec<PathBuf> {
+    let Ok(parent) = project.scratch("active") else { return Vec::new() };
+    std::fs::read_dir(parent).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+}
+
 fn remove_abandoned(parent: &Path) {
     let Ok(entries) = fs::read_dir(parent) else { return };
     for entry in entries.flatten() {
         let path = entry.path();
-        // A directory without a lock file is just being made, or its owner died before it made one: then it is
-        // empty, and `remove_dir` removes only empty directories.
-        match File::open(path.join("lock")) {
-            Ok(lock) if lock.try_lock().is_ok() => remove(&path),
-            Ok(_) => {}
-            Err(_) => {}
+        // A directory without a lock file is just being made; if its owner died then, it is empty and stays.
+        if is_abandoned(&path) {
+            remove(&path);
         }
     }
 }

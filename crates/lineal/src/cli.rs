@@ -5,9 +5,6 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-/// The hidden subcommand by which the binary starts itself as the sandbox launcher.
-pub(crate) const SANDBOX_LAUNCH: &str = "sandbox-launch";
-
 const EXIT_CODES: &str = "Exit codes: 0 ok, 1 the answer is no, 2 wrong use, 3 input or environment, \
                           4 internal, 5 tampering found.\ndocs/errors.md explains every error code.";
 
@@ -154,6 +151,12 @@ pub(crate) enum Command {
     Reference {
         /// Which.
         document: crate::commands::reference::Document,
+    },
+    /// Keep one model server running; the control plane starts it.
+    #[command(hide = true, name = lineal_app::project::MODEL_SERVER)]
+    ModelServer {
+        /// Its directory.
+        directory: PathBuf,
     },
     /// Measure durable ledger appends.
     #[command(hide = true)]

@@ -13,10 +13,9 @@ mod verify;
 
 use std::process::ExitCode;
 
-use lineal_app::{Code, Event, Failure, Project};
-use lineal_sandbox::Launcher;
+use lineal_app::{Code, Event, Failure, Project, serving};
 
-use crate::cli::{Arguments, Command, SANDBOX_LAUNCH};
+use crate::cli::{Arguments, Command};
 use crate::printer::Printer;
 
 type Done = Result<ExitCode, Failure>;
@@ -27,6 +26,11 @@ pub(crate) fn run(arguments: Arguments, printer: &Printer) -> Done {
         .enable_all()
         .build()
         .map_err(|e| Failure::caused(Code::Internal, &e))?;
+    if let Command::ModelServer { directory } = &arguments.command {
+        drop(runtime);
+        serving::keep(directory, &program()?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     // The gateway makes its own runtimes, so it must not run inside this one.
     if let Command::Gateway { listen } = &arguments.command {
         let config = runtime.block_on(roles::gateway_config(&arguments.dir, listen.as_deref()))?;
@@ -72,19 +76,18 @@ async fn dispatch(arguments: Arguments, printer: &Printer) -> Done {
         Command::Reference { document } => reference::print(document, printer),
         Command::Bench(bench) => bench::run(bench, printer).await,
         // Handled before the runtime started.
-        Command::Gateway { .. } => Ok(ExitCode::SUCCESS),
+        Command::Gateway { .. } | Command::ModelServer { .. } => Ok(ExitCode::SUCCESS),
     }
 }
 
 /// The project of `dir`.
 async fn open(dir: &std::path::Path) -> Result<Project, Failure> {
-    Project::open(dir, launcher()?).await
+    Project::open(dir, program()?).await
 }
 
-/// This binary as the sandbox launcher.
-fn launcher() -> Result<Launcher, Failure> {
-    let program = std::env::current_exe().map_err(|e| Failure::caused(Code::Internal, &e))?;
-    Ok(Launcher::new(program, [SANDBOX_LAUNCH]))
+/// This binary.
+fn program() -> Result<std::path::PathBuf, Failure> {
+    std::env::current_exe().map_err(|e| Failure::caused(Code::Internal, &e))
 }
 
 /// A listener that shows progress.

@@ -13,7 +13,7 @@ use clap::Parser;
 
 fn main() -> ExitCode {
     // The sandbox launcher must be a process with one thread: before anything else starts.
-    if std::env::args_os().nth(1).is_some_and(|argument| argument == cli::SANDBOX_LAUNCH) {
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == lineal_app::project::SANDBOX_LAUNCH) {
         return lineal_sandbox::launcher_main();
     }
     let arguments = cli::Arguments::parse();

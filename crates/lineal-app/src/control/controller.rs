@@ -23,7 +23,7 @@ use crate::failure::{Code, Failure};
 use crate::model;
 use crate::project::{Project, now, random_hex};
 use crate::promotion;
-use crate::serving::{ModelServer, ServeTarget};
+use crate::serving::{ModelServer, ServeTarget, stop_others};
 
 /// How often observations are judged, servers looked at and states saved.
 const TICK: Duration = Duration::from_millis(100);
@@ -365,7 +365,7 @@ impl Controller {
         let target = ServeTarget { version: model_version, digest: row.digest, serve: row.record.serve };
         let (project, sender, key) = (self.project.clone(), self.sender.clone(), key.clone());
         tokio::spawn(async move {
-            let started = Box::new(ModelServer::start(&project, &target).await);
+            let started = Box::new(ModelServer::start_kept(&project, &target).await);
             // If the owner task is gone, dropping the message stops the server.
             let _ = sender.send(Message::ServerStarted { lane: key, version, started }).await;
         });
@@ -476,6 +476,7 @@ impl Controller {
                 | RolloutTransition::Expired => lane.serving = record.stable.map(|stable| stable.version),
             }
         }
+        let mut wanted = Vec::new();
         for key in self.lanes.keys().cloned().collect::<Vec<_>>() {
             let Some(lane) = self.lanes.get_mut(&key) else { continue };
             if let Some(stored) = lane.load(&self.project) {
@@ -484,9 +485,13 @@ impl Controller {
             }
             let (serving, canary) = (lane.serving, lane.canary().map(|canary| canary.version));
             for version in serving.into_iter().chain(canary) {
+                wanted.push(ModelVersion { model: key.model.clone(), version });
                 self.ensure_server(&key, version).await;
             }
         }
+        let project = self.project.clone();
+        let stopped = tokio::task::spawn_blocking(move || stop_others(&project, &wanted));
+        stopped.await.map_err(|e| Failure::caused(Code::Internal, &e))?;
         self.abort_lost().await
     }
 

@@ -31,7 +31,7 @@ pub(crate) async fn run(arguments: BenchArguments, printer: &Printer) -> Done {
     let root = std::env::temp_dir().join(format!("lineal-bench-{}", std::process::id()));
     std::fs::create_dir_all(&root).map_err(|e| Failure::caused(Code::File, &e))?;
     Project::init(&root, "bench").await?;
-    let project = Project::open(&root, super::launcher()?).await?;
+    let project = Project::open(&root, super::program()?).await?;
     let per_caller = arguments.entries / arguments.callers.max(1);
     let started = Instant::now();
     let callers: Vec<_> = (0..arguments.callers)

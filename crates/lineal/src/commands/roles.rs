@@ -10,13 +10,13 @@ use lineal_app::{Code, Failure, Project};
 use lineal_facts::predicate::KeyRole;
 use lineal_gateway::GatewayConfig;
 use lineal_http::api::Api;
-use lineal_http::{ServeError, serve as bind};
+use lineal_http::{ServeError, Served, serve as bind};
 use lineal_proof::Signer;
 use lineal_store::files;
 use lineal_store::store::SYSTEM_HOLDER;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Done, launcher, open};
+use super::{Done, open};
 use crate::client::{RoleFile, role};
 use crate::printer::{Printer, table};
 
@@ -34,13 +34,14 @@ pub(super) async fn init(dir: &Path, approver: &str, printer: &Printer) -> Done 
 /// Runs the control plane until it is told to stop.
 pub(super) async fn serve(project: Project, listen: Option<&str>, printer: &Printer) -> Done {
     let _role = RoleLock::take(&project, "serve")?;
-    let address = address(listen.unwrap_or(&project.config.serve))?;
-    let server = bind(address).await.map_err(|e| match &e {
+    let wanted = address(listen.unwrap_or(&project.config.serve))?;
+    let server = bind_again(&project, wanted).await.map_err(|e| match &e {
         ServeError::NotLoopback(_) | ServeError::Bind(..) => Failure::caused(Code::Address, &e),
         ServeError::Serve(_) => Failure::caused(Code::Internal, &e),
     })?;
     let url = format!("http://{}", server.address());
     let control = Control::start(project.clone()).await?;
+    RoleFileGuard::write(&project.scratch("")?.join("serve.last"), &url)?.keep();
     let file = RoleFileGuard::write(&project.folder().join("serve.json"), &url)?;
     printer.note(&format!("lineal serve: {url}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(|e| Failure::caused(Code::Internal, &e))?;
@@ -55,6 +56,18 @@ pub(super) async fn serve(project: Project, listen: Option<&str>, printer: &Prin
     drop(file);
     served.map_err(|e| Failure::caused(Code::Internal, &e))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Binds `wanted`; where any port will do, the one of last time first, so that gateways find it after a restart.
+async fn bind_again(project: &Project, wanted: SocketAddr) -> Result<Served, ServeError> {
+    let last = role(&project.folder().join("work/serve.last"), "lineal serve").ok();
+    let last: Option<SocketAddr> = last.and_then(|file| file.url.strip_prefix("http://")?.parse().ok());
+    if let Some(last) = last.filter(|last| wanted.port() == 0 && last.ip() == wanted.ip())
+        && let Ok(served) = bind(last).await
+    {
+        return Ok(served);
+    }
+    bind(wanted).await
 }
 
 /// Reads what a gateway needs from the project; then the project is closed again.
@@ -89,7 +102,7 @@ pub(super) fn gateway((config, lock): (GatewayConfig, RoleLock), printer: &Print
 }
 
 pub(super) async fn doctor(dir: &Path, printer: &Printer) -> Done {
-    let launcher = launcher()?;
+    let launcher = lineal_sandbox::Launcher::new(super::program()?, [lineal_app::project::SANDBOX_LAUNCH]);
     let capabilities =
         tokio::task::spawn_blocking(move || lineal_sandbox::probe(&launcher, &std::env::temp_dir()))
             .await
@@ -143,6 +156,11 @@ impl RoleFileGuard {
         let bytes = serde_json::to_vec(&content).map_err(|e| Failure::caused(Code::Internal, &e))?;
         files::replace(path, &bytes)?;
         Ok(Self(path.to_owned()))
+    }
+
+    /// Leaves the file there for the next start.
+    fn keep(self) {
+        std::mem::forget(self);
     }
 }
 

@@ -1,0 +1,9 @@
+//! The real binary on bad input and under faults: a clear error, and nothing lost.
+//!
+//! Every test has a project in a folder of its own. Modules are surfaces; [`project`] and [`model`] are what they
+//! stand on.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by stopping")]
+
+mod pipeline;
+mod project;

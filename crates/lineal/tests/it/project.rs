@@ -1,0 +1,249 @@
+//! A project in a folder of its own, the binary under test, and waiting with a limit.
+
+use std::fs::{self, File};
+use std::io::{Read, Seek};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// The longest that anything here may take; reached only when something is broken.
+const LIMIT: Duration = Duration::from_secs(90);
+const POLL: Duration = Duration::from_millis(5);
+/// How long a role may take to stop by itself.
+const STOP_LIMIT: Duration = Duration::from_secs(15);
+
+/// What a small pipeline begins with.
+pub(crate) const HEAD: &str = "apiVersion: lineal.dev/v1alpha1\nkind: Pipeline\nmetadata: {name: small}\n";
+
+/// A temporary folder with a project in it.
+pub(crate) struct Project {
+    folder: TempDir,
+}
+
+/// What a command said.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+/// A command under way. Dropping it ends the process: politely, so that it can stop what it started, then not.
+pub(crate) struct Started {
+    child: Child,
+    stdout: File,
+    stderr: File,
+}
+
+impl Project {
+    /// A fresh project.
+    pub(crate) fn new() -> Self {
+        let project = Self::absent();
+        project.json(&["init", "--approver", "ana"]);
+        project
+    }
+
+    /// A folder without a project.
+    pub(crate) fn absent() -> Self {
+        Self { folder: tempfile::Builder::new().prefix("lineal-it-").tempdir().unwrap() }
+    }
+
+    /// A fresh project with a pipeline: [`HEAD`] and `body`.
+    pub(crate) fn with_pipeline(body: &str) -> Self {
+        let project = Self::new();
+        project.pipeline(body);
+        project
+    }
+
+    pub(crate) fn path(&self, relative: &str) -> PathBuf {
+        self.folder.path().join(relative)
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn write(&self, relative: &str, content: impl AsRef<[u8]>) {
+        let path = self.path(relative);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    pub(crate) fn pipeline(&self, body: &str) {
+        self.write("pipeline.yaml", format!("{HEAD}{body}"));
+    }
+
+    /// Runs the binary in the folder.
+    pub(crate) fn lineal(&self, arguments: &[&str]) -> Answer {
+        self.start(arguments).finish()
+    }
+
+    /// Starts the binary in the folder.
+    pub(crate) fn start(&self, arguments: &[&str]) -> Started {
+        Started::new(self.command(arguments))
+    }
+
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lineal"));
+        command.args(arguments).current_dir(self.root());
+        command
+    }
+
+    /// The result of a command that must succeed.
+    #[track_caller]
+    pub(crate) fn json(&self, arguments: &[&str]) -> Value {
+        let arguments: Vec<&str> = arguments.iter().copied().chain(["--json"]).collect();
+        self.lineal(&arguments).json()
+    }
+
+    /// Runs a command that must fail like this, and leave the ledger as it was.
+    #[track_caller]
+    pub(crate) fn refuses(&self, arguments: &[&str], exit: i32, code: &str, fragments: &[&str]) {
+        let before = self.ledger();
+        self.fails(arguments, exit, code, fragments);
+        assert_eq!(before, self.ledger(), "{arguments:?} failed and recorded something");
+    }
+
+    /// Runs a command that must fail like this.
+    #[track_caller]
+    pub(crate) fn fails(&self, arguments: &[&str], exit: i32, code: &str, fragments: &[&str]) {
+        let arguments: Vec<&str> = arguments.iter().copied().chain(["--json"]).collect();
+        self.lineal(&arguments).failed(exit, code, fragments);
+    }
+
+    /// All entries of the ledger, newest first.
+    #[track_caller]
+    pub(crate) fn ledger(&self) -> Value {
+        self.json(&["ledger", "show"])
+    }
+
+    /// How many statements of a kind the ledger has.
+    #[track_caller]
+    pub(crate) fn count(&self, noun: &str) -> usize {
+        self.ledger().as_array().unwrap().iter().filter(|entry| entry["noun"] == noun).count()
+    }
+
+    /// Runs the pipeline, which must succeed, and yields its result.
+    #[track_caller]
+    pub(crate) fn run(&self, sets: &[&str]) -> Value {
+        let mut arguments = vec!["run"];
+        sets.iter().for_each(|set| arguments.extend(["--set", set]));
+        self.json(&arguments)
+    }
+
+    /// The file of a blob.
+    pub(crate) fn blob(&self, digest: &Value) -> PathBuf {
+        let hex = digest.as_str().unwrap().strip_prefix("sha256:").unwrap();
+        self.path(&format!(".lineal/blobs/sha256/{}/{}", &hex[..2], &hex[2..]))
+    }
+
+    /// Work in progress, or what is left of it.
+    pub(crate) fn workspaces(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.path(".lineal/work/active")).into_iter().flatten();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+}
+
+impl Answer {
+    /// The JSON on standard output of a success.
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        assert!(self.status.success(), "{self:#?}");
+        serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{e}: {self:#?}"))
+    }
+
+    /// Checks exit code, error code and text, and yields the text.
+    #[track_caller]
+    pub(crate) fn failed(&self, exit: i32, code: &str, fragments: &[&str]) -> String {
+        let last = self.stderr.lines().last().unwrap_or_default();
+        let error: Value = serde_json::from_str(last).unwrap_or_else(|e| panic!("{e}: {self:#?}"));
+        assert_eq!(error["code"], code, "{self:#?}");
+        assert_eq!(self.status.code(), Some(exit), "{self:#?}");
+        let text = error["error"].as_str().unwrap();
+        for fragment in fragments {
+            assert!(text.contains(fragment), "no `{fragment}` in: {text}");
+        }
+        text.to_owned()
+    }
+}
+
+impl Started {
+    pub(crate) fn new(mut command: Command) -> Self {
+        let (stdout, stderr) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
+        command.stdin(Stdio::null()).stdout(stdout.try_clone().unwrap()).stderr(stderr.try_clone().unwrap());
+        Self { child: command.spawn().unwrap(), stdout, stderr }
+    }
+
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// `kill -9`.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Asks the process to stop.
+    pub(crate) fn terminate(&self) {
+        let pid = rustix::process::Pid::from_raw(self.child.id().cast_signed()).unwrap();
+        // It may be gone already; then there is nothing to stop.
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+    }
+
+    /// Waits for the end.
+    #[track_caller]
+    pub(crate) fn finish(mut self) -> Answer {
+        let status = eventually("the command ends", || self.child.try_wait().unwrap());
+        Answer { status, stdout: text(&mut self.stdout), stderr: text(&mut self.stderr) }
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        let began = Instant::now();
+        while matches!(self.child.try_wait(), Ok(None)) {
+            if began.elapsed() > STOP_LIMIT {
+                // Nothing more can be done about a process that is gone in this very moment.
+                let _ = self.child.kill();
+                let _ = self.child.wait();
+                return;
+            }
+            self.terminate();
+            std::thread::sleep(POLL);
+        }
+    }
+}
+
+/// Asks until there is an answer.
+#[track_caller]
+pub(crate) fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(answer) = probe() {
+            return answer;
+        }
+        assert!(began.elapsed() < LIMIT, "not within {LIMIT:?}: {what}");
+        std::thread::sleep(POLL);
+    }
+}
+
+/// Processes whose command line contains `marker`.
+pub(crate) fn processes_with(marker: &str) -> Vec<String> {
+    let commands = fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| {
+        entry.file_name().to_str()?.parse::<u32>().ok()?;
+        // Processes come and go.
+        String::from_utf8(fs::read(entry.path().join("cmdline")).ok()?).ok()
+    });
+    commands.filter(|command| command.contains(marker)).collect()
+}
+
+fn text(file: &mut File) -> String {
+    let mut text = String::new();
+    file.rewind().unwrap();
+    file.read_to_string(&mut text).unwrap();
+    text
+}
