@@ -113,6 +113,8 @@ pub async fn add(project: &Project, request: &AddData, observer: Observer<'_>) -
     };
     let committed = project.store.commit(&[statement], project.store.builder()).await?;
     cache.save(&cache_path)?;
+    // Another process may have given the tag to other content in the meantime; the first one in the ledger has it.
+    recorded(project, request, snapshot).await?;
     let statement = committed.first().map_or(snapshot, |c| c.statement);
     Ok(added(request, &manifest, statement, rows.to_string(), false))
 }

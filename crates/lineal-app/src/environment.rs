@@ -3,7 +3,7 @@
 //! The digest covers the interpreter, its standard library and every file below the environment's `lib/` (byte code
 //! caches left out): what is there, not what a lock file says. Unchanged files are recognised by a stat cache.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -56,45 +56,43 @@ struct Parts {
 }
 
 impl Environments {
-    /// Looks at the environments that `pipeline` names, relative to `folder`.
-    pub fn resolve(
-        project: &Project,
-        folder: &Path,
-        pipeline: &Pipeline,
-        now: Timestamp,
-    ) -> Result<Self, Failure> {
-        let path = project.folder().join("work/environments.json");
-        let mut cache = StatCache::load(&path);
-        let mut reader = Reader { cache: &mut cache, now_s: now.unix_ms() / 1000, misses: 0 };
+    /// Looks at the environments that the steps of `pipeline` run in, relative to `folder`.
+    pub fn resolve(project: &Project, folder: &Path, pipeline: &Pipeline, now: Timestamp) -> Result<Self, Failure> {
+        let used: BTreeSet<&EnvName> = pipeline.steps().iter().filter_map(|step| step.env.as_ref()).collect();
         let mut by_name = BTreeMap::new();
-        for (name, env) in &pipeline.envs {
+        for (name, env) in pipeline.envs.iter().filter(|(name, _)| used.contains(name)) {
             let location = folder.join(&env.python);
-            let environment = reader.environment(&location).map_err(|e| {
-                Failure::new(
-                    Code::Environment,
-                    format!("environment `{name}` (`{}`): {}", location.display(), e.message),
-                )
+            let environment = at(project, &location, now).map_err(|e| {
+                Failure::new(e.code, format!("environment `{name}` (`{}`): {}", location.display(), e.message))
             })?;
             by_name.insert(name.clone(), environment);
         }
-        let base = reader.base()?;
-        if reader.misses > 0 {
-            cache.save(&path)?;
-        }
+        let base = with_reader(project, Path::new("/"), now, |reader| reader.base())?;
         Ok(Self { by_name, base, cpu: cpu() })
     }
 }
 
 /// One environment by its folder.
 pub fn at(project: &Project, location: &Path, now: Timestamp) -> Result<Environment, Failure> {
-    let path = project.folder().join("work/environments.json");
+    with_reader(project, location, now, |reader| reader.environment(location))
+}
+
+/// Every place has a stat cache of its own, so that looking at a small environment does not read a large one's.
+fn with_reader<T>(
+    project: &Project,
+    location: &Path,
+    now: Timestamp,
+    look: impl FnOnce(&mut Reader<'_>) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let name = Digest::of(location.as_os_str().as_encoded_bytes()).short();
+    let path = project.scratch("environments")?.join(format!("{name}.json"));
     let mut cache = StatCache::load(&path);
     let mut reader = Reader { cache: &mut cache, now_s: now.unix_ms() / 1000, misses: 0 };
-    let environment = reader.environment(location)?;
+    let found = look(&mut reader)?;
     if reader.misses > 0 {
         cache.save(&path)?;
     }
-    Ok(environment)
+    Ok(found)
 }
 
 /// The clean environment variables of a step or server, without those of its own role.

@@ -10,10 +10,10 @@ use lineal_facts::predicate::{Artifact, ArtifactKind, Entropy};
 use lineal_facts::{Digest, Timestamp};
 use lineal_sandbox::{Access, EntropyKey, EntropySource, Exit, Limits, Mount, Network, Report, Spec};
 use lineal_store::files::{self, Context};
-use lineal_store::tree;
+use lineal_store::tree::{self, TreeError};
 
 use crate::environment::{self, FIXED_TIME_S};
-use crate::failure::{Code, Failure};
+use crate::failure::{Code, Failure, chain};
 use crate::project::{Project, now};
 use crate::workspace::Workspace;
 
@@ -76,7 +76,8 @@ pub fn execute(project: &Project, execution: &Execution) -> Result<Executed, Fai
                 ),
             ));
         }
-        outputs.insert(name.clone(), tree::freeze_artifact(project.store.blobs(), &path)?);
+        let artifact = tree::freeze_artifact(project.store.blobs(), &path);
+        outputs.insert(name.clone(), artifact.map_err(|e| output_failure(execution, &out, e))?);
     }
     let (log, _) = project.store.blobs().put_file(&spec.stdout)?;
     Ok(Executed { outputs, report, log, started_at, finished_at })
@@ -219,7 +220,7 @@ fn check_undeclared(execution: &Execution, out: &Path) -> Result<(), Failure> {
     let undeclared = |path: &str| {
         !declared.iter().any(|d| path == *d || path.strip_prefix(d).is_some_and(|rest| rest.starts_with('/')))
     };
-    let found = tree::walk(out, &|_| false)?;
+    let found = tree::walk(out, &|_| false).map_err(|e| output_failure(execution, out, e))?;
     match found.iter().find(|f| undeclared(&f.path)) {
         None => Ok(()),
         Some(file) => Err(Failure::new(
@@ -230,4 +231,13 @@ fn check_undeclared(execution: &Execution, out: &Path) -> Result<(), Failure> {
             ),
         )),
     }
+}
+
+/// What a step wrote and cannot be kept is the step's fault, told by the path that the step knows.
+fn output_failure(execution: &Execution, out: &Path, error: TreeError) -> Failure {
+    if matches!(error, TreeError::Blob(_) | TreeError::File(_)) {
+        return error.into();
+    }
+    let reason = chain(&error).replace(&out.display().to_string(), "$LINEAL_OUT");
+    Failure::new(Code::StepOutput, format!("the output of step `{}` cannot be kept: {reason}", execution.step))
 }

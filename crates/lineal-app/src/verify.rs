@@ -48,7 +48,7 @@ pub struct Node {
     /// Whether everything about it held.
     pub ok: bool,
     /// What it rests on.
-    pub children: Vec<Node>,
+    pub children: Vec<Self>,
 }
 
 /// Something that is wrong.

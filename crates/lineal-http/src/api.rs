@@ -192,3 +192,6 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
 fn usage(message: String) -> Refusal {
     Refusal(Failure::new(Code::Usage, message))
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,6 +28,9 @@ pub struct Ledger {
     verifier: VerifierKey,
 }
 
+/// A file of the log and its content.
+type Write = (PathBuf, Vec<u8>);
+
 /// A verified checkpoint: size, root and the signed note itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Head {
@@ -163,7 +166,7 @@ impl Ledger {
         }
         let entries: Vec<Vec<u8>> = leaves.iter().map(Leaf::to_bytes).collect();
         let hashes: Vec<Hash> = entries.iter().map(|e| tree::leaf_hash(e)).collect();
-        let mut writes: Vec<(PathBuf, Vec<u8>)> =
+        let mut writes: Vec<Write> =
             edge.append(&hashes).into_iter().map(|w| (self.root.join(w.id.path()), w.bytes)).collect();
         writes.extend(self.bundle_writes(old_size, &entries)?);
         self.write_tiles(&writes)?;
@@ -262,7 +265,7 @@ impl Ledger {
     }
 
     /// Writes what is not there yet and syncs it. Nothing published has these names with other bytes.
-    fn write_tiles(&self, writes: &[(PathBuf, Vec<u8>)]) -> Result<(), LedgerError> {
+    fn write_tiles(&self, writes: &[Write]) -> Result<(), LedgerError> {
         let mut written = Vec::new();
         for (path, bytes) in writes {
             if fs::read(path).is_ok_and(|existing| existing == *bytes) {

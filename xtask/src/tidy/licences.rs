@@ -36,13 +36,14 @@ pub(super) fn licences(material: &Material) -> Vec<String> {
 pub(super) fn allows(expression: &str) -> bool {
     let spaced = expression.replace('(', " ( ").replace(')', " ) ").replace('/', " OR ");
     let tokens: Vec<&str> = spaced.split_whitespace().collect();
-    let mut parser = Parser { tokens: &tokens };
+    let mut parser = Parser { tokens: &tokens, malformed: false };
     let fits = parser.any();
-    fits && parser.tokens.is_empty()
+    fits && !parser.malformed && parser.tokens.is_empty()
 }
 
 struct Parser<'a> {
     tokens: &'a [&'a str],
+    malformed: bool,
 }
 
 impl Parser<'_> {
@@ -65,9 +66,13 @@ impl Parser<'_> {
     fn one(&mut self) -> bool {
         if self.take("(") {
             let fits = self.any();
-            return self.take(")") && fits;
+            self.malformed |= !self.take(")");
+            return fits;
         }
-        let Some((licence, rest)) = self.tokens.split_first() else { return false };
+        let Some((licence, rest)) = self.tokens.split_first() else {
+            self.malformed = true;
+            return false;
+        };
         self.tokens = rest;
         if self.take("WITH") {
             self.tokens = self.tokens.get(1..).unwrap_or_default();

@@ -215,7 +215,8 @@ fn rollout_status(rollout: &Rollout) -> RolloutStatus {
         stable: progress.stable.clone(),
         canary: progress.canary.clone(),
         weight_percent: progress.weight_percent,
-        metrics: progress.analysis.judge().evidence(),
+        // Without a version to compare with there is nothing to say.
+        metrics: progress.stable.as_ref().map(|_| progress.analysis.judge().evidence()).unwrap_or_default(),
     }
 }
 

@@ -5,5 +5,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by stopping")]
 
+mod crash;
+mod data;
+mod folder;
 mod pipeline;
 mod project;
+mod steps;

@@ -41,7 +41,7 @@ fn an_undeclared_input_is_named() {
     refused(
         undeclared_output,
         "pipeline-invalid",
-        &["steps.b.in.x", "output `tabel` is not declared", "table"],
+        &["steps.b.in.x", "output `a.tabel` is not declared", "`table`"],
     );
     let undeclared_data = "steps: {a: {run: [sh, -c, ':'], in: {x: data.flights}, out: {o: o}}}\n";
     refused(undeclared_data, "pipeline-invalid", &["steps.a.in.x", "data `flights` is not declared"]);
@@ -117,7 +117,7 @@ fn values_of_the_wrong_type_are_refused() {
     );
     for (set, fragments) in [
         ("trees=many", ["`trees` is a", "`many` is a string"]),
-        ("trees=1.5", ["`trees` is a", "`1.5` is a"]),
+        ("trees=true", ["`trees` is a number", "`true` is a"]),
         ("strict=1", ["`strict` is a", "`1` is a"]),
         ("list=2", ["`list` is a", "`2` is a"]),
         ("tress=1", ["`tress` cannot be set", "trees"]),
