@@ -6,7 +6,6 @@
 mod folder;
 mod production;
 mod proof;
-mod roles;
 mod stage;
 mod training;
 

@@ -4,6 +4,7 @@ mod bench;
 mod ci;
 mod demo;
 mod generate;
+mod roles;
 mod setup;
 mod shell;
 mod test;

@@ -7,6 +7,7 @@ use lineal_data::{NullValues, Profiler, TableReader};
 use lineal_facts::predicate::DatasetSnapshot;
 use lineal_facts::statement::Subject;
 use lineal_facts::{DatasetName, Digest, Manifest, Predicate, SnapshotRef, Statement, Tag};
+use lineal_store::Index;
 use lineal_store::index::SnapshotRow;
 use lineal_store::tree::{self, Found, StatCache};
 use serde::Serialize;
@@ -121,9 +122,14 @@ pub async fn add(project: &Project, request: &AddData, observer: Observer<'_>) -
 
 /// The snapshot that a reference names.
 pub async fn find(project: &Project, reference: &SnapshotRef) -> Result<SnapshotRow, Failure> {
+    find_in(project.store.index(), reference).await
+}
+
+/// The snapshot that a reference names in an index.
+pub async fn find_in(index: &Index, reference: &SnapshotRef) -> Result<SnapshotRow, Failure> {
     let at = reference.to_string();
     let at = at.split_once('@').map_or("", |(_, at)| at);
-    let rows = project.store.index().find_snapshots(&reference.dataset, at).await?;
+    let rows = index.find_snapshots(&reference.dataset, at).await?;
     rows.into_iter().next().ok_or_else(|| {
         Failure::new(
             Code::NotFound,
@@ -208,6 +214,7 @@ fn profile(
                 format!("`{}` is not a table: {}", file.path, crate::failure::chain(error)),
             )
         };
+        project.store.blobs().verify(&file.digest)?;
         let path = project.store.blobs().path(&file.digest);
         let reader = File::open(&path).map_err(|e| wrong(&e))?;
         let mut profiler = Profiler::new(NullValues::default());

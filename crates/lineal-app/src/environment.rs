@@ -12,6 +12,7 @@ use lineal_engine::plan::Cpu;
 use lineal_facts::digest::Hasher;
 use lineal_facts::{Digest, Timestamp};
 use lineal_sandbox::{Access, Mount};
+use lineal_store::blob::digest_of_file;
 use lineal_store::files::{self, Context, FileError};
 use lineal_store::tree::StatCache;
 use serde::Serialize;
@@ -57,13 +58,21 @@ struct Parts {
 
 impl Environments {
     /// Looks at the environments that the steps of `pipeline` run in, relative to `folder`.
-    pub fn resolve(project: &Project, folder: &Path, pipeline: &Pipeline, now: Timestamp) -> Result<Self, Failure> {
+    pub fn resolve(
+        project: &Project,
+        folder: &Path,
+        pipeline: &Pipeline,
+        now: Timestamp,
+    ) -> Result<Self, Failure> {
         let used: BTreeSet<&EnvName> = pipeline.steps().iter().filter_map(|step| step.env.as_ref()).collect();
         let mut by_name = BTreeMap::new();
         for (name, env) in pipeline.envs.iter().filter(|(name, _)| used.contains(name)) {
             let location = folder.join(&env.python);
             let environment = at(project, &location, now).map_err(|e| {
-                Failure::new(e.code, format!("environment `{name}` (`{}`): {}", location.display(), e.message))
+                Failure::new(
+                    e.code,
+                    format!("environment `{name}` (`{}`): {}", location.display(), e.message),
+                )
             })?;
             by_name.insert(name.clone(), environment);
         }
@@ -226,7 +235,7 @@ impl Reader<'_> {
         if let Some(digest) = self.cache.get(path, &metadata) {
             return Ok(digest);
         }
-        let digest = Digest::of(&fs::read(path).context("read", path)?);
+        let digest = digest_of_file(path)?;
         self.cache.insert(path, &metadata, digest, self.now_s);
         self.misses += 1;
         Ok(digest)

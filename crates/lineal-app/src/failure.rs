@@ -230,7 +230,7 @@ fn index_code(error: &IndexError) -> Code {
         IndexError::Ledger(ledger) => ledger_code(ledger),
         IndexError::Statement { source, .. } => blob_code(source),
         IndexError::Format { .. } | IndexError::Key { .. } => Code::Tampered,
-        IndexError::File(_) => Code::File,
+        IndexError::File(_) | IndexError::Damaged(_) => Code::File,
     }
 }
 

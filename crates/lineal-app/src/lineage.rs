@@ -80,7 +80,9 @@ async fn start(
             Ok((reference.to_string(), "data", crate::data::find(project, reference).await?.digest))
         }
         VerifySubject::Statement(digest) => Ok((digest.short(), "artifact", *digest)),
-        VerifySubject::Run(run) => Ok((run.to_string(), "artifact", last_output(project, run).await?)),
+        VerifySubject::Run(run) => {
+            Ok((format!("last output of {run}"), "artifact", last_output(project, run).await?))
+        }
     }
 }
 

@@ -95,8 +95,7 @@ pub fn serve_spec(
     let wrong =
         |reason: &str| Failure::new(Code::Pipeline, format!("the pipeline's `serve` section {reason}"));
     let serve = pipeline.serve.as_ref().ok_or_else(|| wrong("is missing"))?;
-    let name = serve.env.as_ref().ok_or_else(|| wrong("names no environment"))?;
-    let env = pipeline.envs.get(name).ok_or_else(|| wrong("names an unknown environment"))?;
+    let env = pipeline.envs.get(&serve.env).ok_or_else(|| wrong("names an unknown environment"))?;
     let path = std::path::Path::new(&definition.folder).join(&env.python);
     let found = environment::at(project, &project.root.join(&path), now())?;
     Ok(ServeSpec {

@@ -150,7 +150,7 @@ impl Project {
     }
 }
 
-/// Now, by the system clock. The only place that reads it.
+/// Now, by the system clock: the time of every decision that this crate makes.
 pub fn now() -> Timestamp {
     let elapsed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Timestamp::from_unix_ms(i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX))

@@ -239,5 +239,8 @@ fn output_failure(execution: &Execution, out: &Path, error: TreeError) -> Failur
         return error.into();
     }
     let reason = chain(&error).replace(&out.display().to_string(), "$LINEAL_OUT");
-    Failure::new(Code::StepOutput, format!("the output of step `{}` cannot be kept: {reason}", execution.step))
+    Failure::new(
+        Code::StepOutput,
+        format!("the output of step `{}` cannot be kept: {reason}", execution.step),
+    )
 }

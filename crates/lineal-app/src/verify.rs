@@ -6,11 +6,13 @@ mod chain;
 use lineal_facts::predicate::KeyRole;
 use lineal_facts::{Digest, ModelVersion, Predicate, RunId, SnapshotRef, Statement};
 use lineal_proof::{Keyring, tree};
+use lineal_store::Index;
 use lineal_store::ledger::Head;
 use serde::Serialize;
 
 use crate::failure::{Code, Failure, chain as error_chain};
 use crate::project::Project;
+use crate::workspace::Workspace;
 
 /// What is verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,19 +85,30 @@ impl VerifySubject {
 
 /// Checks everything behind `subject`.
 pub async fn verify(project: &Project, subject: &VerifySubject) -> Result<Verification, Failure> {
-    let mut checker = Checker { project, head: None, keyring: Keyring::default(), findings: Vec::new() };
+    // The project's index is not evidence: a row could be missing from it. An own one is made from the ledger.
+    let workspace = Workspace::create(project, "verify")?;
+    let index = Index::open(&workspace.path().join("index.db")).await?;
+    let rebuilt = index.catch_up(project.store.ledger(), project.store.blobs()).await;
+    let mut checker =
+        Checker { project, index, head: None, keyring: Keyring::default(), findings: Vec::new() };
     let ledger = checker.ledger().await;
+    if let Err(error) = rebuilt {
+        let failure = Failure::from(error);
+        checker.failed("index made from the ledger", &failure);
+        checker.index = project.store.index().clone();
+    }
     let (name, mut tree) = match subject {
         VerifySubject::Version(version) => (version.to_string(), checker.version(version).await?),
         VerifySubject::Run(run) => (run.to_string(), checker.run_by_id(run).await?),
         VerifySubject::Snapshot(reference) => {
-            let row = crate::data::find(project, reference).await?;
+            let row = crate::data::find_in(&checker.index, reference).await?;
             (reference.to_string(), checker.snapshot(&row).await)
         }
         VerifySubject::Statement(digest) => (digest.to_string(), checker.any_statement(digest).await),
     };
     tree.children.insert(0, ledger);
     tree.settle();
+    checker.index.close().await;
     let findings = checker.findings;
     Ok(Verification { subject: name, verified: findings.is_empty() && tree.ok, tree, findings })
 }
@@ -103,7 +116,8 @@ pub async fn verify(project: &Project, subject: &VerifySubject) -> Result<Verifi
 impl Verification {
     /// The failure to report, if anything was found: tampering before gaps.
     pub fn failure(&self) -> Option<Failure> {
-        let worst = self.findings.iter().max_by_key(|f| f.code.exit())?;
+        // Of equals `max_by_key` takes the last; the first one found is the cause of those after it.
+        let worst = self.findings.iter().rev().max_by_key(|f| f.code.exit())?;
         Some(Failure::new(worst.code, format!("{} is NOT verified: {}", self.subject, worst.message)))
     }
 }
@@ -124,6 +138,7 @@ impl Node {
 
 struct Checker<'a> {
     project: &'a Project,
+    index: Index,
     head: Option<Head>,
     keyring: Keyring,
     findings: Vec<Finding>,
@@ -215,7 +230,7 @@ impl Checker<'_> {
         let store = &self.project.store;
         let gap = |message: String| Failure::new(Code::NotVerified, message);
         let head = self.head.clone().ok_or_else(|| gap("the ledger did not verify".to_owned()))?;
-        let entry = store.index().entry(digest).await?;
+        let entry = self.index.entry(digest).await?;
         let entry = entry.ok_or_else(|| gap(format!("statement {digest} is not in the ledger")))?;
         let leaf = store.ledger().leaf(entry.position, head.size)?;
         let tampered = |message: String| Failure::new(Code::Tampered, message);

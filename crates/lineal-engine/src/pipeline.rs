@@ -185,9 +185,8 @@ pub struct Serve {
     pub model: OutputRef,
     /// Program and arguments; the working directory is the model's directory.
     pub run: Vec<String>,
-    /// The environment; without one the server runs on the base system.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub env: Option<EnvName>,
+    /// The environment that the server runs in.
+    pub env: EnvName,
     /// The output tensor that is the prediction.
     pub output: String,
     /// How long it may take to become ready.
@@ -269,7 +268,7 @@ impl Pipeline {
             .collect();
         let params: BTreeSet<&str> =
             self.steps.iter().flat_map(|s| &s.params).map(ParamName::as_str).collect();
-        let served = self.serve.iter().filter_map(|s| s.env.as_ref());
+        let served = self.serve.iter().map(|s| &s.env);
         let envs: BTreeSet<&str> =
             self.steps.iter().filter_map(|s| s.env.as_ref()).chain(served).map(EnvName::as_str).collect();
         let unused = |kind: &str, names: Vec<&str>, used: &BTreeSet<&str>| -> Vec<String> {

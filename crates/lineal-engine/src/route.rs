@@ -4,7 +4,7 @@
 //! total weight), so that the cohort of a feature flag is the cohort of a route. Shares are laid out canary first:
 //! raising the canary's weight keeps every key that was already on it.
 
-use std::net::SocketAddr;
+use core::net::SocketAddr;
 
 use lineal_facts::{Digest, EnvironmentName, ModelName, Timestamp};
 use serde::{Deserialize, Serialize};

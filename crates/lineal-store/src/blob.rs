@@ -121,11 +121,10 @@ impl BlobStore {
     /// Re-hashes the blob without holding it in memory.
     pub fn verify(&self, digest: &Digest) -> Result<(), BlobError> {
         let path = self.path(digest);
-        let mut file = match File::open(&path) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(BlobError::Missing(*digest)),
-            other => other.context("read", &path)?,
+        let found = match digest_of_file(&path) {
+            Err(e) if e.source.kind() == io::ErrorKind::NotFound => return Err(BlobError::Missing(*digest)),
+            other => other?,
         };
-        let (found, _) = copy_hashing(&mut file, &mut |_| Ok(())).context("read", &path)?;
         if found == *digest { Ok(()) } else { Err(BlobError::Damaged { expected: *digest, found, path }) }
     }
 
@@ -193,6 +192,12 @@ impl BlobStore {
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeSet<Digest>> {
         self.unsynced.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
+}
+
+/// The digest of the file at `path`, whatever its size.
+pub fn digest_of_file(path: &Path) -> Result<Digest, FileError> {
+    let mut file = File::open(path).context("read", path)?;
+    Ok(copy_hashing(&mut file, &mut |_| Ok(())).context("read", path)?.0)
 }
 
 fn copy_hashing(

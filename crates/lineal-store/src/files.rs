@@ -5,7 +5,8 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-/// Threads that sync files at the same time; the file system merges concurrent syncs into few journal commits.
+/// Most files that are synced one by one, each in a thread: the file system merges concurrent syncs into few journal
+/// commits.
 const SYNC_THREADS: usize = 8;
 
 /// An IO error with the path and the operation it belongs to.
@@ -50,16 +51,23 @@ pub fn sync_directory(directory: &Path) -> Result<(), FileError> {
     File::open(directory).and_then(|d| d.sync_all()).context("sync", directory)
 }
 
-/// Makes the content of `files` and the entries of their directories durable.
+/// Makes the content of `files` and the entries of their directories durable. All must be on one file system.
+///
+/// A few files are synced one by one, at the same time; for many it is cheaper to flush the file system once, which
+/// Linux reports errors of since 5.8.
 pub fn sync_all(files: &[PathBuf]) -> Result<(), FileError> {
     let directories: BTreeSet<PathBuf> = files.iter().map(|f| parent(f).to_owned()).collect();
     let targets: Vec<&Path> = files.iter().chain(&directories).map(PathBuf::as_path).collect();
-    let share = targets.len().div_ceil(SYNC_THREADS).max(1);
+    if targets.len() > SYNC_THREADS
+        && let Some(first) = directories.first()
+    {
+        let handle = File::open(first).context("open", first)?;
+        return rustix::fs::syncfs(&handle)
+            .map_err(io::Error::from)
+            .context("sync the file system of", first);
+    }
     std::thread::scope(|scope| {
-        let workers: Vec<_> = targets
-            .chunks(share)
-            .map(|chunk| scope.spawn(move || chunk.iter().try_for_each(|p| sync_one(p))))
-            .collect();
+        let workers: Vec<_> = targets.iter().map(|path| scope.spawn(move || sync_one(path))).collect();
         workers.into_iter().try_for_each(|worker| {
             worker.join().unwrap_or_else(|_| {
                 Err(FileError {

@@ -6,7 +6,7 @@
 mod apply;
 mod query;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -42,6 +42,9 @@ pub enum IndexError {
     /// The database said no.
     #[error("index database: {0}")]
     Database(#[from] sqlx::Error),
+    /// The file is damaged. Nothing is lost: the index follows from ledger and blobs.
+    #[error("`{}` is damaged; remove it and the files beside it that begin with its name: it is made again from the ledger", .0.display())]
+    Damaged(PathBuf),
     /// A row holds what no build of Lineal writes.
     #[error("the index holds an unreadable value in `{column}`; run `lineal ledger rebuild`")]
     Value {
@@ -89,7 +92,13 @@ impl Index {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Normal)
             .busy_timeout(BUSY_TIMEOUT);
-        let pool = SqlitePoolOptions::new().max_connections(CONNECTION_LIMIT).connect_with(options).await?;
+        let pool = SqlitePoolOptions::new().max_connections(CONNECTION_LIMIT).connect_with(options).await;
+        let pool =
+            pool.map_err(|error| match error.as_database_error().and_then(|e| e.code()).as_deref() {
+                // SQLITE_CORRUPT and SQLITE_NOTADB.
+                Some("11" | "26") => IndexError::Damaged(path.to_owned()),
+                Some(_) | None => error.into(),
+            })?;
         let index = Self { pool };
         if index.schema_version().await? != SCHEMA_VERSION {
             index.reset().await?;

@@ -177,16 +177,23 @@ impl Store {
         }
         let leaves = statements.iter().map(|s| self.prepare(s, signer)).collect::<Result<Vec<_>, _>>()?;
         let digests: Vec<Digest> = leaves.iter().map(|leaf| leaf.data).collect();
-        let (answer, receive) = oneshot::channel();
+        let (answer, mut receive) = oneshot::channel();
         self.queue.lock().push_back(Waiting { leaves, answer });
-        {
+        let answered = {
             let _leader = self.queue.leader.lock().await;
-            let group = self.queue.take_group();
-            if !group.is_empty() {
-                self.write_group(group).await;
+            // Whoever was written by an earlier leader must not lead: it would write a group of the few who came
+            // since, and the groups would never grow.
+            loop {
+                match receive.try_recv() {
+                    Ok(answered) => break answered,
+                    Err(oneshot::error::TryRecvError::Closed) => return Err(StoreError::Interrupted),
+                    Err(oneshot::error::TryRecvError::Empty) => {
+                        self.write_group(self.queue.take_group()).await;
+                    }
+                }
             }
-        }
-        let first = receive.await.map_err(|_| StoreError::Interrupted)?.map_err(StoreError::Group)?;
+        };
+        let first = answered.map_err(StoreError::Group)?;
         Ok((first..).zip(digests).map(|(position, statement)| Committed { statement, position }).collect())
     }
 

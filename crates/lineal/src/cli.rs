@@ -158,9 +158,9 @@ pub(crate) enum Command {
         /// Its directory.
         directory: PathBuf,
     },
-    /// Measure durable ledger appends.
-    #[command(hide = true)]
-    Bench(crate::commands::bench::BenchArguments),
+    /// Measure parts that have no command of their own.
+    #[command(hide = true, subcommand)]
+    Bench(crate::commands::bench::BenchCommand),
 }
 
 /// A pipeline file and values for it.

@@ -74,7 +74,7 @@ async fn dispatch(arguments: Arguments, printer: &Printer) -> Done {
         Command::Doctor => roles::doctor(&dir, printer).await,
         Command::Completions { shell } => reference::completions(shell),
         Command::Reference { document } => reference::print(document, printer),
-        Command::Bench(bench) => bench::run(bench, printer).await,
+        Command::Bench(command) => bench::run(&dir, command, printer).await,
         // Handled before the runtime started.
         Command::Gateway { .. } | Command::ModelServer { .. } => Ok(ExitCode::SUCCESS),
     }

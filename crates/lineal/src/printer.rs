@@ -1,6 +1,6 @@
 //! Everything that reaches the terminal: results on standard output, the rest on standard error.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -13,6 +13,8 @@ use crate::cli::Arguments;
 
 /// Widest line of a table.
 const WIDTH: usize = 100;
+/// Least width of a last column, even if the table gets wider for it.
+const LAST_COLUMN: usize = 7;
 const TICK: Duration = Duration::from_millis(120);
 
 /// Where and how to print.
@@ -39,10 +41,10 @@ impl Printer {
         }
     }
 
-    /// Prints text that is the same in every mode.
-    #[expect(clippy::print_stdout, reason = "the one place that prints results")]
+    /// Prints text that is the same in every mode. A reader that went away (`| head`) is no failure.
     pub(crate) fn line(&self, text: &str) {
-        println!("{text}");
+        let mut out = std::io::stdout().lock();
+        let _ = writeln!(out, "{text}").and_then(|()| out.flush());
     }
 
     /// Tells something while work goes on.
@@ -115,7 +117,7 @@ pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
         }
     }
     let used: usize = widths[..columns - 1].iter().map(|w| w + 2).sum();
-    widths[columns - 1] = widths[columns - 1].min(WIDTH.saturating_sub(used).max(20));
+    widths[columns - 1] = widths[columns - 1].min(WIDTH.saturating_sub(used).max(LAST_COLUMN));
     let mut text = String::new();
     let header: Vec<String> = header.iter().map(|h| (*h).to_owned()).collect();
     for row in std::iter::once(&header).chain(rows) {

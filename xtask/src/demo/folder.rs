@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use super::roles;
+use crate::roles;
 use crate::setup::Flights;
 use crate::workspace::Workspace;
 

@@ -3,9 +3,9 @@
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use super::roles::wait_until;
 use super::stage::{Answer, Stage};
 use super::training::{self, PIPELINE};
+use crate::roles::wait_until;
 
 /// Requests that version 1 answers alone.
 const FIRST_REQUESTS: &str = "2000";

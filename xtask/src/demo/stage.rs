@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::Mode;
 use super::folder;
-use super::roles::Roles;
+use crate::roles::Roles;
 use crate::shell::{quoted, tail};
 
 /// From here on a person wants to know how long it took.
@@ -117,7 +117,7 @@ impl Stage {
     /// Starts a long-running role and waits until it listens.
     pub(super) fn start(&mut self, role: &'static str) -> Result<()> {
         self.show_command(&[role], " &");
-        self.roles.start(role)
+        self.roles.start(role).map(|_| ())
     }
 
     /// Holds `claim` against the answer, if this is a check.

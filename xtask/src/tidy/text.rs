@@ -13,14 +13,16 @@ const LONG_FILES: &[(&str, &str)] = &[];
 
 /// Crates without clock, randomness, files, environment, threads and runtime.
 const PURE: [&str; 3] = ["crates/lineal-facts/src/", "crates/lineal-proof/src/", "crates/lineal-engine/src/"];
-const IMPURE: [&str; 10] = [
+const IMPURE: [&str; 12] = [
     "std::fs",
     "std::env",
     "std::thread",
-    "std::net",
     "std::process",
     "SystemTime",
     "Instant",
+    "TcpListener",
+    "TcpStream",
+    "UdpSocket",
     "tokio",
     "rand::",
     "getrandom",

@@ -188,7 +188,7 @@ impl Controller {
         let key = found.map(|lane| lane.key.clone()).ok_or_else(|| {
             Failure::new(
                 Code::NotFound,
-                format!("there is no rollout `{id}` here; `lineal rollout list` shows what there is"),
+                format!("there is no rollout `{id}` here; `lineal rollout status` shows what there is"),
             )
         })?;
         self.apply(&key, command).await?;

@@ -8,11 +8,12 @@ use lineal_store::tree;
 
 use super::{Checked, Checker, Node};
 use crate::failure::{Code, Failure};
-use crate::model;
 
 impl Checker<'_> {
     pub(super) async fn version(&mut self, version: &ModelVersion) -> Result<Node, Failure> {
-        let row = model::find(self.project, version).await?;
+        let row = self.index.version(version).await?.ok_or_else(|| {
+            Failure::new(Code::NotFound, format!("there is no model version `{version}` in the ledger"))
+        })?;
         let mut node = Node::new(version.to_string(), row.digest.to_string());
         let registered = self.statement(&row.statement, Some(KeyRole::Builder)).await;
         node.children.push(match registered {
@@ -111,7 +112,7 @@ impl Checker<'_> {
 
     /// An input is a recorded snapshot or the output of a recorded step.
     async fn input(&mut self, name: &str, digest: &Digest) -> Result<Node, Failure> {
-        let index = self.project.store.index();
+        let index = self.index.clone();
         if let Some(row) = index.snapshots().await?.into_iter().find(|row| row.digest == *digest) {
             return Ok(self.snapshot(&row).await);
         }
@@ -141,7 +142,7 @@ impl Checker<'_> {
 
     async fn gates(&mut self, digest: &Digest) -> Result<Node, Failure> {
         let mut node = Node::new("gates", String::new());
-        let rows = self.project.store.index().gates_about(digest).await?;
+        let rows = self.index.gates_about(digest).await?;
         for row in &rows {
             let label = format!("gate {}", row.name);
             let child = match self.statement(&row.statement, Some(KeyRole::Builder)).await {
@@ -171,7 +172,7 @@ impl Checker<'_> {
 
     async fn approvals(&mut self, digest: &Digest) -> Result<Node, Failure> {
         let mut node = Node::new("approvals", String::new());
-        let rows = self.project.store.index().approvals_about(digest).await?;
+        let rows = self.index.approvals_about(digest).await?;
         for row in &rows {
             let label = format!("approval by {}", row.approver);
             let child = match self.statement(&row.statement, Some(KeyRole::Approver)).await {
@@ -189,7 +190,7 @@ impl Checker<'_> {
 
     async fn promotions(&mut self, version: &VersionRow) -> Result<Node, Failure> {
         let mut node = Node::new("promotions", String::new());
-        let rows = self.project.store.index().promotions().await?;
+        let rows = self.index.promotions().await?;
         for row in rows.iter().filter(|row| row.version == version.version) {
             let label = format!("promotion to {}", row.environment);
             let checked = match self.statement(&row.statement, Some(KeyRole::Builder)).await {
@@ -230,7 +231,7 @@ impl Checker<'_> {
 
     async fn rollouts(&mut self, version: &ModelVersion) -> Result<Node, Failure> {
         let mut node = Node::new("rollouts", String::new());
-        let rows = self.project.store.index().rollout_steps().await?;
+        let rows = self.index.rollout_steps().await?;
         for row in rows.iter().filter(|row| row.record.canary == *version) {
             let record = &row.record;
             let word = format!("{:?}", record.transition).to_lowercase();

@@ -139,10 +139,13 @@ impl Scope<'_> {
         if file.output.is_empty() || file.output.len() > 256 || file.output.chars().any(char::is_control) {
             return invalid("serve.output", "expected the name of an output tensor");
         }
+        let Some(env) = self.env("serve.env", file.env)? else {
+            return invalid("serve.env", "name the environment that the server runs in");
+        };
         Ok(Serve {
             model: self.output("serve.model", &file.model)?,
             run: file.run,
-            env: self.env("serve.env", file.env)?,
+            env,
             output: file.output,
             ready_timeout_ms: file.ready_timeout.unwrap_or(DEFAULT_READY_TIMEOUT_MS),
         })

@@ -88,7 +88,7 @@ pub struct Entropy {
     pub bytes: String,
     /// Who read, as `<source> <size> bytes by <process> x<count>`.
     pub askers: Vec<String>,
-    /// `not-read`, `read`, `controlled` (answered from a keyed stream), `insensitive` or `sensitive` (by probe).
+    /// `not-observed`, `not-read`, `read`, `controlled` (answered from a keyed stream), `insensitive` or `sensitive` (by probe).
     pub state: String,
 }
 

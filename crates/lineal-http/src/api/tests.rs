@@ -105,7 +105,13 @@ async fn the_ledger_is_readable_and_nothing_else_is() {
     assert_eq!(status, StatusCode::OK);
     assert!(checkpoint.starts_with(world.api.project.config.origin.as_bytes()));
     assert_eq!(world.ask("GET", "/log/tile/0/000.p/3", "").await.0, StatusCode::OK);
-    for path in ["/log/../config.toml", "/log/tile/../../config.toml", "/log/tile/%2e%2e/checkpoint", "/log/nothing", "/x"] {
+    for path in [
+        "/log/../config.toml",
+        "/log/tile/../../config.toml",
+        "/log/tile/%2e%2e/checkpoint",
+        "/log/nothing",
+        "/x",
+    ] {
         assert_eq!(world.ask("GET", path, "").await.0, StatusCode::NOT_FOUND, "{path}");
     }
 }

@@ -1,9 +1,10 @@
 //! Measurements of parts that have no command of their own. `cargo xtask bench spine` prints them in one table.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use lineal_app::{Code, Failure, Project};
 use lineal_facts::predicate::Incident;
 use lineal_facts::statement::Subject;
@@ -12,22 +13,45 @@ use lineal_facts::{Digest, Predicate, Statement};
 use super::Done;
 use crate::printer::Printer;
 
+mod gateway;
+
+/// What is measured.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// Durable appends to a ledger of their own.
+    Ledger(LedgerArguments),
+    /// From the order to abort until the gateway answers from the stable version, in this project.
+    Abort(gateway::AbortArguments),
+    /// Latency that the gateway adds to the model server of this project.
+    Gateway(gateway::GatewayArguments),
+}
+
 /// How much.
 #[derive(Debug, Args)]
-pub(crate) struct BenchArguments {
+pub(crate) struct LedgerArguments {
     /// Statements to append.
     #[arg(long, default_value_t = 20_000)]
-    pub(crate) entries: u64,
+    entries: u64,
     /// Statements that one caller commits at a time.
     #[arg(long, default_value_t = 1)]
-    pub(crate) batch: u64,
+    batch: u64,
     /// Callers at the same time.
     #[arg(long, default_value_t = 256)]
-    pub(crate) callers: u64,
+    callers: u64,
+}
+
+pub(crate) async fn run(dir: &Path, command: BenchCommand, printer: &Printer) -> Done {
+    match command {
+        BenchCommand::Ledger(arguments) => ledger(arguments, printer).await,
+        BenchCommand::Abort(arguments) => gateway::abort(&super::open(dir).await?, &arguments, printer).await,
+        BenchCommand::Gateway(arguments) => {
+            gateway::latency(&super::open(dir).await?, &arguments, printer).await
+        }
+    }
 }
 
 /// Signs, stores, appends and indexes statements, durably, in a temporary project.
-pub(crate) async fn run(arguments: BenchArguments, printer: &Printer) -> Done {
+async fn ledger(arguments: LedgerArguments, printer: &Printer) -> Done {
     let root = std::env::temp_dir().join(format!("lineal-bench-{}", std::process::id()));
     std::fs::create_dir_all(&root).map_err(|e| Failure::caused(Code::File, &e))?;
     Project::init(&root, "bench").await?;

@@ -19,9 +19,9 @@ pub(super) async fn run(project: &Project, command: LedgerCommand, printer: &Pri
             printer.result(&entries, || {
                 let rows = entries.iter().map(|e| {
                     let holder = e.holder.clone().unwrap_or_else(|| "unknown key".to_owned());
-                    vec![e.position.to_string(), e.noun.clone(), holder, e.statement.to_string()]
+                    vec![e.position.to_string(), e.noun.clone(), e.statement.to_string(), holder]
                 });
-                table(&["ENTRY", "KIND", "SIGNED BY", "STATEMENT"], &rows.collect::<Vec<_>>())
+                table(&["#", "KIND", "STATEMENT", "SIGNED"], &rows.collect::<Vec<_>>())
             });
         }
         LedgerCommand::Keys => {

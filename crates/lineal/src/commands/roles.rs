@@ -78,7 +78,12 @@ pub(super) async fn gateway_config(
     let project = open(dir).await?;
     let lock = RoleLock::take(&project, "gateway")?;
     let listen = address(listen.unwrap_or(&project.config.gateway))?;
-    let control_plane = role(&project.folder().join("serve.json"), "lineal serve")?.url;
+    // A control plane that is away is found where it was last time; until then the stored table is served.
+    let control_plane = role(&project.folder().join("serve.json"), "lineal serve")
+        .or_else(|failure| {
+            role(&project.folder().join("work/serve.last"), "lineal serve").map_err(|_| failure)
+        })?
+        .url;
     let router = project.store.keys().load(SYSTEM_HOLDER, KeyRole::Router)?;
     let config = GatewayConfig {
         listen,

@@ -26,9 +26,9 @@ const FILE_LIMIT_BYTES: u64 = 1 << 30;
 
 /// One line of a requests file.
 #[derive(Debug, Clone, Deserialize)]
-struct Line {
-    id: String,
-    body: Value,
+pub(super) struct Line {
+    pub(super) id: String,
+    pub(super) body: Value,
     #[serde(default)]
     outcome: Option<f64>,
 }
@@ -247,7 +247,7 @@ fn model(lanes: &[LaneStatus], wanted: Option<&str>) -> Result<String, Failure> 
     }
 }
 
-fn gateway_url(project: &Project) -> Result<String, Failure> {
+pub(super) fn gateway_url(project: &Project) -> Result<String, Failure> {
     #[derive(Deserialize)]
     struct Ready {
         listen: String,
@@ -262,22 +262,24 @@ fn gateway_url(project: &Project) -> Result<String, Failure> {
 
 /// The requested part of a file or of a run's output.
 async fn read(project: &Project, arguments: &SendArguments) -> Result<Vec<Line>, Failure> {
-    let bytes = match arguments.requests.split_once(':').filter(|(run, _)| run.starts_with("run-")) {
+    let lines = all(project, &arguments.requests).await?;
+    Ok(lines.into_iter().skip(arguments.skip).take(arguments.limit.unwrap_or(usize::MAX)).collect())
+}
+
+/// Every line of a file or of a run's output, `RUN:STEP.OUTPUT`.
+pub(super) async fn all(project: &Project, requests: &str) -> Result<Vec<Line>, Failure> {
+    let bytes = match requests.split_once(':').filter(|(run, _)| run.starts_with("run-")) {
         Some((run, output)) => {
             let reference = output_reference(output)?;
             let (artifact, _) = gates::output_of(project, &run.parse()?, &reference).await?;
             project.store.blobs().read(&artifact.digest)?
         }
-        None => {
-            lineal_store::files::read_limited(std::path::Path::new(&arguments.requests), FILE_LIMIT_BYTES)?
-        }
+        None => lineal_store::files::read_limited(std::path::Path::new(requests), FILE_LIMIT_BYTES)?,
     };
     let text =
         String::from_utf8(bytes).map_err(|_| Failure::new(Code::Data, "the requests file is not UTF-8"))?;
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     lines
-        .skip(arguments.skip)
-        .take(arguments.limit.unwrap_or(usize::MAX))
         .map(|(number, line)| {
             serde_json::from_str(line)
                 .map_err(|e| Failure::new(Code::Data, format!("requests file, line {}: {e}", number + 1)))

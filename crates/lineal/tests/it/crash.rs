@@ -15,7 +15,7 @@ const SLOW: &str = "params: {wait: 0}\nsteps:\n  \
 fn a_killed_run_keeps_its_finished_steps_and_leaves_no_process() {
     let project = Project::with_pipeline(SLOW);
     let mut run = project.start(&["run", "--set", "wait=3030303"]);
-    eventually("step two runs", || (!processes_with("sleep\u{0}3030303").is_empty()).then_some(()));
+    eventually("step two runs", || (!processes_with("sleep 3030303").is_empty()).then_some(()));
     // The statement about step one is committed in the background.
     eventually("step one is recorded", || (project.count("provenance") == 1).then_some(()));
     run.kill();
@@ -35,7 +35,7 @@ fn a_killed_run_keeps_its_finished_steps_and_leaves_no_process() {
 fn a_run_that_is_told_to_stop_leaves_no_process() {
     let project = Project::with_pipeline(SLOW);
     let run = project.start(&["run", "--set", "wait=3040404"]);
-    eventually("step two runs", || (!processes_with("sleep\u{0}3040404").is_empty()).then_some(()));
+    eventually("step two runs", || (!processes_with("sleep 3040404").is_empty()).then_some(()));
     run.terminate();
     assert!(!run.finish().status.success());
     eventually("step two is stopped", || processes_with("3040404").is_empty().then_some(()));

@@ -120,7 +120,8 @@ fn a_tag_never_moves() {
     assert_eq!((&again["unchanged"], &again["snapshot"]), (&true.into(), &first["snapshot"]));
     assert_eq!(again["statement"], first["statement"]);
     project.write("a.csv", "a\n2\n");
-    let fragments = ["tag `t` of dataset `d`", "never moves", "choose another tag", first["snapshot"].as_str().unwrap()];
+    let fragments =
+        ["tag `t` of dataset `d`", "never moves", "choose another tag", first["snapshot"].as_str().unwrap()];
     project.refuses(&["data", "add", "d", "a.csv", "--tag", "t"], 3, "taken", &fragments);
     let other = project.json(&["data", "add", "d", "a.csv", "--tag", "u"]);
     assert_ne!(other["snapshot"], first["snapshot"]);

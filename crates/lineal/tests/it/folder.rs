@@ -29,7 +29,12 @@ fn without_a_project_it_says_how_to_begin() {
 fn init_does_not_touch_what_is_there() {
     let project = Project::new();
     let keys = project.json(&["ledger", "keys"]);
-    project.refuses(&["init", "--approver", "eve"], 3, "project-present", &["a Lineal project in", "already"]);
+    project.refuses(
+        &["init", "--approver", "eve"],
+        3,
+        "project-present",
+        &["a Lineal project in", "already"],
+    );
     assert_eq!(project.json(&["ledger", "keys"]), keys);
     let other = Project::absent();
     other.fails(&["init", "--approver", "../eve"], 2, "name-invalid", &["`../eve`", "lower-case letters"]);
@@ -142,7 +147,12 @@ fn addresses_that_cannot_be_used_are_named() {
     let fragments = ["cannot listen on", address.as_str(), "in use", "another port"];
     project.refuses(&["serve", "--listen", &address], 3, "address", &fragments);
     assert!(!project.path(".lineal/serve.json").exists());
-    project.refuses(&["serve", "--listen", "0.0.0.0:0"], 3, "address", &["0.0.0.0:0", "no authentication", "127.0.0.1"]);
+    project.refuses(
+        &["serve", "--listen", "0.0.0.0:0"],
+        3,
+        "address",
+        &["0.0.0.0:0", "no authentication", "127.0.0.1"],
+    );
     project.refuses(&["serve", "--listen", "localhost"], 2, "usage", &["`localhost` is not an address"]);
     let _serve = serve(&project);
     project.refuses(&["gateway", "--listen", &address], 3, "address", &[address.as_str(), "in use"]);

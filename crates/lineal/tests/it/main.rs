@@ -5,9 +5,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by stopping")]
 
+mod approval;
+mod cli;
 mod crash;
 mod data;
 mod folder;
+mod model;
 mod pipeline;
 mod project;
+mod rollout;
 mod steps;
+mod tampering;

@@ -231,12 +231,13 @@ pub(crate) fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) ->
     }
 }
 
-/// Processes whose command line contains `marker`.
+/// Processes whose command line contains `marker`, as `PID ARGUMENTS`.
 pub(crate) fn processes_with(marker: &str) -> Vec<String> {
     let commands = fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| {
-        entry.file_name().to_str()?.parse::<u32>().ok()?;
+        let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
         // Processes come and go.
-        String::from_utf8(fs::read(entry.path().join("cmdline")).ok()?).ok()
+        let arguments = String::from_utf8(fs::read(entry.path().join("cmdline")).ok()?).ok()?;
+        Some(format!("{pid} {}", arguments.replace('\0', " ")))
     });
     commands.filter(|command| command.contains(marker)).collect()
 }

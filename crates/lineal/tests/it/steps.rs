@@ -53,25 +53,42 @@ fn writes_outside_the_outputs_fail() {
 fn an_undeclared_file_in_the_outputs_is_refused() {
     let fragments = ["step `bad` wrote `$LINEAL_OUT/extra`", "declare it, or write it to /tmp"];
     bad("echo > $LINEAL_OUT/two; echo > $LINEAL_OUT/extra", "step-output", &fragments);
-    bad("echo > $LINEAL_OUT/two; mkdir $LINEAL_OUT/d; echo > $LINEAL_OUT/d/e", "step-output", &["$LINEAL_OUT/d/e"]);
+    bad(
+        "echo > $LINEAL_OUT/two; mkdir $LINEAL_OUT/d; echo > $LINEAL_OUT/d/e",
+        "step-output",
+        &["$LINEAL_OUT/d/e"],
+    );
 }
 
 #[test]
 fn a_missing_output_is_named() {
-    bad("true", "step-output", &["step `bad` ended well but did not write its output `two`", "$LINEAL_OUT/two"]);
+    bad(
+        "true",
+        "step-output",
+        &["step `bad` ended well but did not write its output `two`", "$LINEAL_OUT/two"],
+    );
 }
 
 #[test]
 fn an_output_that_is_a_link_or_a_pipe_is_refused() {
-    bad("ln -s /usr/bin/env $LINEAL_OUT/two", "step-output", &["step `bad`", "`$LINEAL_OUT/two` is a symbolic link"]);
+    bad(
+        "ln -s /usr/bin/env $LINEAL_OUT/two",
+        "step-output",
+        &["step `bad`", "`$LINEAL_OUT/two` is a symbolic link"],
+    );
     bad("mkfifo $LINEAL_OUT/two", "step-output", &["$LINEAL_OUT/two", "neither a file nor a directory"]);
-    bad("mkdir $LINEAL_OUT/two; ln -s /etc/passwd $LINEAL_OUT/two/x", "step-output", &["$LINEAL_OUT/two/x", "symbolic link"]);
+    bad(
+        "mkdir $LINEAL_OUT/two; ln -s /etc/passwd $LINEAL_OUT/two/x",
+        "step-output",
+        &["$LINEAL_OUT/two/x", "symbolic link"],
+    );
 }
 
 #[test]
 fn an_exit_code_is_told_with_the_end_of_the_log() {
     let fragments = ["step `bad` failed with exit code 3", "line 40", "on stderr"];
-    let project = bad("for i in {1..40}; do echo line $i; done; echo on stderr >&2; exit 3", "step-failed", &fragments);
+    let project =
+        bad("for i in {1..40}; do echo line $i; done; echo on stderr >&2; exit 3", "step-failed", &fragments);
     let text = project.lineal(&["run", "--json"]).failed(1, "step-failed", &[]);
     assert!(!text.contains("line 3\n"), "only the end of the log: {text}");
     bad("exit 7", "step-failed", &["exit code 7", "it printed nothing"]);

@@ -1,4 +1,4 @@
-//! `lineal serve` and `lineal gateway` in the background; stopped whatever happens.
+//! `lineal serve` and `lineal gateway` in the background; stopped whatever happens. The one place that waits.
 
 use std::fs::{self, File};
 use std::net::TcpStream;
@@ -19,19 +19,19 @@ const LIMIT: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(20);
 
 /// The processes that run.
-pub(super) struct Roles {
+pub(crate) struct Roles {
     folder: PathBuf,
     binary: PathBuf,
     running: Vec<(&'static str, Child)>,
 }
 
 impl Roles {
-    pub(super) fn new(folder: &Path, binary: &Path) -> Self {
+    pub(crate) fn new(folder: &Path, binary: &Path) -> Self {
         Self { folder: folder.to_owned(), binary: binary.to_owned(), running: Vec::new() }
     }
 
-    /// Starts a role and waits until it says where it listens, and does.
-    pub(super) fn start(&mut self, role: &'static str) -> Result<()> {
+    /// Starts a role, waits until it says where it listens, and does; yields the address.
+    pub(crate) fn start(&mut self, role: &'static str) -> Result<String> {
         let log = self.folder.join(format!("{role}.log"));
         let output = File::create(&log).with_context(|| format!("cannot create `{}`", log.display()))?;
         let mut command = Command::new(&self.binary);
@@ -41,7 +41,8 @@ impl Roles {
         let pid = child.id();
         self.running.push((role, child));
         let file = role_file(&self.folder, role);
-        let Some((_, child)) = self.running.last_mut() else { return Ok(()) };
+        let Some((_, child)) = self.running.last_mut() else { bail!("nothing was started") };
+        let mut address = String::new();
         wait_until(&format!("`lineal {role}` listens"), || {
             if let Some(status) = child.try_wait()? {
                 bail!(
@@ -51,13 +52,14 @@ impl Roles {
             }
             let Some(said) = read(&file) else { return Ok(false) };
             let url = said["url"].as_str().and_then(|url| url.strip_prefix("http://"));
-            let address = url.or(said["listen"].as_str()).unwrap_or_default();
-            Ok(said["pid"] == pid && TcpStream::connect(address).is_ok())
-        })
+            address = url.or(said["listen"].as_str()).unwrap_or_default().to_owned();
+            Ok(said["pid"] == pid && TcpStream::connect(&address).is_ok())
+        })?;
+        Ok(address)
     }
 
     /// Asks all to end and waits until they did, the last started first.
-    pub(super) fn stop(&mut self) -> Result<()> {
+    pub(crate) fn stop(&mut self) -> Result<()> {
         while let Some((role, mut child)) = self.running.pop() {
             terminate(Pid::from_child(&child));
             let ended = wait_until(&format!("`lineal {role}` ends"), || Ok(child.try_wait()?.is_some()));
@@ -79,8 +81,8 @@ impl Drop for Roles {
     }
 }
 
-/// Ends processes of `lineal` that an interrupted demo left behind in `folder`.
-pub(super) fn stop_leftovers(folder: &Path) -> Result<()> {
+/// Ends processes of `lineal` that an interrupted task left behind in `folder`.
+pub(crate) fn stop_leftovers(folder: &Path) -> Result<()> {
     for entry in fs::read_dir("/proc").context("cannot list processes")? {
         // Processes end while we look.
         let Ok(entry) = entry else { continue };
@@ -94,14 +96,14 @@ pub(super) fn stop_leftovers(folder: &Path) -> Result<()> {
         };
         if ours() {
             terminate(pid);
-            wait_until("an earlier `lineal` in the demo's folder ends", || Ok(!ours()))?;
+            wait_until("an earlier `lineal` in this folder ends", || Ok(!ours()))?;
         }
     }
     Ok(())
 }
 
-/// Looks at a condition until it holds. The only place of the demo that waits.
-pub(super) fn wait_until(what: &str, mut holds: impl FnMut() -> Result<bool>) -> Result<()> {
+/// Looks at a condition until it holds.
+pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> Result<bool>) -> Result<()> {
     let started = Instant::now();
     while !holds()? {
         if started.elapsed() > LIMIT {
