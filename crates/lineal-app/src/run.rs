@@ -121,6 +121,7 @@ pub async fn run(
         }
     }
     session.finish_commits().await?;
+    session.check_first(&done).await?;
     if let Some(failure) = failure {
         return Err(failure);
     }
@@ -276,7 +277,10 @@ impl Session<'_> {
         if let Some(recorded) = recorded
             && recorded.outputs != executed.outputs
         {
-            return Err(self.contradiction(step, &recorded, &executed).await?);
+            let digests =
+                recorded.outputs.values().chain(executed.outputs.values()).map(|a| a.digest).collect();
+            let why = "it was executed again because bytes of its result were gone, and gave other bytes";
+            return Err(contradiction(self.project, &step.name, digests, why).await?);
         }
         let mut entropy = step::entropy(&executed.report, step.determinism);
         if let Some(state) = probed {
@@ -368,29 +372,16 @@ impl Session<'_> {
         }
     }
 
-    /// The same key gave other bytes: that is recorded, and the first result stands.
-    async fn contradiction(
-        &self,
-        step: &StepPlan,
-        recorded: &CachedResult,
-        executed: &Executed,
-    ) -> Result<Failure, Failure> {
-        let message = format!(
-            "step `{}` was executed again because bytes of its result were gone, and gave other bytes; \
-             make it repeatable (`determinism: strict`) or restore the blobs",
-            step.name
-        );
-        let digests = recorded.outputs.iter().chain(&executed.outputs);
-        let statement = Statement {
-            subject: digests.map(|(n, a)| Subject::new(format!("{}.{n}", step.name), a.digest)).collect(),
-            predicate: Predicate::Incident(Incident {
-                code: "nondeterministic-step".to_owned(),
-                message: message.clone(),
-                found_at: now(),
-            }),
-        };
-        self.project.store.commit(&[statement], self.project.store.builder()).await?;
-        Ok(Failure::new(Code::NotReproduced, message))
+    /// Another run may have recorded a result of the same key meanwhile: it stands, and ours must be the same.
+    async fn check_first(&self, done: &[(StepOutcome, RunStep)]) -> Result<(), Failure> {
+        for (_, step) in done.iter().filter(|(_, step)| !step.cached) {
+            let first = self.project.store.index().result(&step.cache_key).await?;
+            let Some(first) = first.filter(|first| first.outputs != step.outputs) else { continue };
+            let digests = first.outputs.values().chain(step.outputs.values()).map(|a| a.digest).collect();
+            let why = "another run executed it at the same time and got other bytes";
+            return Err(contradiction(self.project, &step.step, digests, why).await?);
+        }
+        Ok(())
     }
 
     async fn finish_commits(&mut self) -> Result<(), Failure> {
@@ -399,6 +390,27 @@ impl Session<'_> {
         }
         Ok(())
     }
+}
+
+/// The same key gave other bytes: that is recorded, and the first result stands.
+async fn contradiction(
+    project: &Project,
+    step: &StepName,
+    digests: Vec<Digest>,
+    why: &str,
+) -> Result<Failure, Failure> {
+    let message =
+        format!("step `{step}`: {why}; make it repeatable (`determinism: strict`), or restore the blobs");
+    let statement = Statement {
+        subject: digests.into_iter().map(|digest| Subject::new(step.to_string(), digest)).collect(),
+        predicate: Predicate::Incident(Incident {
+            code: "nondeterministic-step".to_owned(),
+            message: message.clone(),
+            found_at: now(),
+        }),
+    };
+    project.store.commit(&[statement], project.store.builder()).await?;
+    Ok(Failure::new(Code::NotReproduced, message))
 }
 
 async fn seal(

@@ -25,9 +25,11 @@ impl Workspace {
             .prefix(&format!("{name}-"))
             .tempdir_in(&parent)
             .context("create a directory in", &parent)?;
-        let lock_path = directory.path().join("lock");
-        let lock = File::create(&lock_path).context("create", &lock_path)?;
-        lock.lock().context("lock", &lock_path)?;
+        // Locked before it has the name that others look at: an unlocked `lock` means a dead owner.
+        let new_path = directory.path().join("lock.new");
+        let lock = File::create(&new_path).context("create", &new_path)?;
+        lock.lock().context("lock", &new_path)?;
+        fs::rename(&new_path, directory.path().join("lock")).context("rename", &new_path)?;
         Ok(Self { path: directory.keep(), lock })
     }
 

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, Metadata};
+use std::io::Seek;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -18,6 +19,8 @@ use crate::files::{self, Context, FileError};
 
 /// Deepest directory nesting.
 const DEPTH_LIMIT: usize = 64;
+/// Seconds during which a file's times say too little about its content.
+const YOUNG_S: i64 = 2;
 
 /// Why a directory has no certain identity, or could not be laid out again.
 #[derive(Debug, thiserror::Error)]
@@ -96,7 +99,7 @@ impl StatCache {
 
     /// Remembers `digest`, unless the file is so young that a later write could go unnoticed.
     pub fn insert(&mut self, path: &Path, meta: &Metadata, digest: Digest, now_s: i64) {
-        if meta.ctime() + 2 <= now_s {
+        if meta.ctime() + YOUNG_S <= now_s {
             self.entries.insert(path.to_owned(), (Stat::from(meta), digest));
         }
     }
@@ -185,7 +188,7 @@ pub fn freeze(
         let digest = match known {
             Some(digest) => digest,
             None => {
-                let digest = freeze_file(blobs, file)?;
+                let digest = freeze_file(blobs, file, now_s)?;
                 cache.insert(&file.location, &file.metadata, digest, now_s);
                 digest
             }
@@ -203,13 +206,21 @@ pub fn freeze(
     Ok(manifest)
 }
 
-/// Reads the file once into the blob store and makes sure that it stood still meanwhile.
-fn freeze_file(blobs: &BlobStore, file: &Found) -> Result<Digest, TreeError> {
+/// Reads the file into the blob store and makes sure that it stood still meanwhile. A write that began before may go
+/// on without touching the file's times again, so that a young file must give the same bytes twice.
+fn freeze_file(blobs: &BlobStore, file: &Found, now_s: i64) -> Result<Digest, TreeError> {
+    let changed = || TreeError::Changed(file.location.clone());
     let mut handle = File::open(&file.location).context("read", &file.location)?;
     let (digest, size_bytes) = blobs.put_reader(&mut handle)?;
+    if (now_s - YOUNG_S..=now_s + YOUNG_S).contains(&file.metadata.ctime()) {
+        handle.rewind().context("read", &file.location)?;
+        if blobs.put_reader(&mut handle)?.0 != digest {
+            return Err(changed());
+        }
+    }
     let after = handle.metadata().context("read", &file.location)?;
     if Stat::from(&after) != Stat::from(&file.metadata) || size_bytes != file.metadata.len() {
-        return Err(TreeError::Changed(file.location.clone()));
+        return Err(changed());
     }
     Ok(digest)
 }

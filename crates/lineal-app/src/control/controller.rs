@@ -49,6 +49,27 @@ pub(super) struct Controller {
     ticks: u64,
 }
 
+/// Stops a server after the requests under way had time to end.
+fn drain(server: Option<Server>) {
+    if let Some(Server { state: ServerState::Running(server), .. }) = server {
+        tokio::spawn(async move {
+            tokio::time::sleep(DRAIN).await;
+            server.stop().await;
+        });
+    }
+}
+
+/// After a promotion the version before stays warm, so that going back is quick; older ones are stopped.
+fn retire(lane: &mut Lane) {
+    let Some(Rollout::Healthy(healthy)) = &lane.rollout else { return };
+    let keep = [Some(healthy.progress.canary.version), healthy.progress.stable.as_ref().map(|v| v.version)];
+    let old: Vec<u32> =
+        lane.servers.keys().copied().filter(|version| !keep.contains(&Some(*version))).collect();
+    for version in old {
+        drain(lane.servers.remove(&version));
+    }
+}
+
 impl Controller {
     /// Takes up lanes from the ledger and, where a rollout was under way, from its stored state.
     pub(super) async fn resume(
@@ -290,6 +311,7 @@ impl Controller {
             }
         }
         if routed && let Some(lane) = self.lanes.get_mut(key) {
+            retire(lane);
             lane.save(&self.project, self.generation)?;
         }
         Ok(())
@@ -432,14 +454,8 @@ impl Controller {
     fn stop_canary(&mut self, key: &LaneKey) {
         let Some(lane) = self.lanes.get_mut(key) else { return };
         let Some(rollout) = &lane.rollout else { return };
-        if let Some(Server { state: ServerState::Running(server), .. }) =
-            lane.servers.remove(&rollout.progress().canary.version)
-        {
-            tokio::spawn(async move {
-                tokio::time::sleep(DRAIN).await;
-                server.stop().await;
-            });
-        }
+        let canary = rollout.progress().canary.version;
+        drain(lane.servers.remove(&canary));
     }
 
     fn lane_status(&self, key: &LaneKey) -> Result<LaneStatus, Failure> {

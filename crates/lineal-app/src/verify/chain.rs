@@ -12,7 +12,10 @@ use crate::failure::{Code, Failure};
 impl Checker<'_> {
     pub(super) async fn version(&mut self, version: &ModelVersion) -> Result<Node, Failure> {
         let row = self.index.version(version).await?.ok_or_else(|| {
-            Failure::new(Code::NotFound, format!("there is no model version `{version}` in the ledger"))
+            Failure::new(
+                Code::NotFound,
+                format!("there is no model version `{version}`; `lineal model list` shows what there is"),
+            )
         })?;
         let mut node = Node::new(version.to_string(), row.digest.to_string());
         let registered = self.statement(&row.statement, Some(KeyRole::Builder)).await;

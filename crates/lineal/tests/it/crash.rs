@@ -1,5 +1,6 @@
 //! `kill -9` at any moment: what was finished is kept, the rest is repaired by the next start.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::project::{Project, eventually, processes_with};
@@ -27,7 +28,7 @@ fn a_killed_run_keeps_its_finished_steps_and_leaves_no_process() {
     let run = project.run(&["wait=0"]);
     let reused: Vec<_> = run["steps"].as_array().unwrap().iter().map(|step| &step["reused"]).collect();
     assert_eq!(reused, [true, false, false]);
-    assert_eq!(project.workspaces(), [""; 0], "the next run cleans up");
+    assert_eq!(project.workspaces(), [PathBuf::new(); 0], "the next run cleans up");
     assert_eq!(project.json(&["verify", run["run"].as_str().unwrap()])["verified"], true);
 }
 
@@ -40,7 +41,7 @@ fn a_run_that_is_told_to_stop_leaves_no_process() {
     assert!(!run.finish().status.success());
     eventually("step two is stopped", || processes_with("3040404").is_empty().then_some(()));
     project.run(&["wait=0"]);
-    assert_eq!(project.workspaces(), [""; 0]);
+    assert_eq!(project.workspaces(), [PathBuf::new(); 0]);
 }
 
 /// Six steps, each after the one before.
@@ -80,7 +81,7 @@ fn kill_at_any_moment_is_repaired_by_the_next_start() {
     let (ledger, runs) = (project.ledger(), project.json(&["runs", "list"]));
     project.json(&["ledger", "rebuild"]);
     assert_eq!((project.ledger(), project.json(&["runs", "list"])), (ledger, runs));
-    assert_eq!(project.workspaces(), [""; 0]);
+    assert_eq!(project.workspaces(), [PathBuf::new(); 0]);
 }
 
 #[test]

@@ -140,10 +140,16 @@ impl Project {
         self.path(&format!(".lineal/blobs/sha256/{}/{}", &hex[..2], &hex[2..]))
     }
 
-    /// Work in progress, or what is left of it.
-    pub(crate) fn workspaces(&self) -> Vec<String> {
-        let entries = fs::read_dir(self.path(".lineal/work/active")).into_iter().flatten();
-        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    /// Every file and folder of work in progress, or what is left of it.
+    pub(crate) fn workspaces(&self) -> Vec<PathBuf> {
+        let (mut folders, mut found) = (vec![self.path(".lineal/work/active")], Vec::new());
+        while let Some(folder) = folders.pop() {
+            let inside = fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path());
+            let before = found.len();
+            found.extend(inside);
+            folders.extend(found[before..].iter().filter(|path| path.is_dir()).cloned());
+        }
+        found
     }
 }
 

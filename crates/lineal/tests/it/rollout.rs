@@ -151,11 +151,11 @@ fn a_server_with_errors_is_rolled_back_unnoticed() {
 }
 
 #[test]
-fn a_server_with_garbage_fails_its_gate_and_is_rolled_back() {
+fn a_server_with_a_fault_fails_its_gate() {
     let model = Model::new();
-    let _roles = model.serve();
-    model.first();
-    for fault in ["fault=garbage", "fault=wrong", "fault=errors", "fault=silent", "fault=crash"] {
+    for fault in
+        ["fault=garbage", "fault=wrong", "fault=errors", "fault=refuses", "fault=silent", "fault=crash"]
+    {
         let run = model.run(&[fault]);
         let answer = model.project.lineal(&["test", "run", &run, "--json"]);
         assert_eq!(answer.status.code(), Some(1), "{fault}: {answer:#?}");
@@ -163,8 +163,36 @@ fn a_server_with_garbage_fails_its_gate_and_is_rolled_back() {
         assert_eq!(gates[0]["outcome"], "FAILED", "{gates:#}");
         assert_ne!(gates[0]["failed"], serde_json::json!([]), "{gates:#}");
     }
+}
+
+#[test]
+fn a_server_with_garbage_is_rolled_back() {
+    let model = Model::new();
+    let _roles = model.serve();
+    model.first();
+    model.without_outcomes();
     model.promoted(&["fault=garbage"]);
     falls_back(&model, "rolled-back", "errors");
+}
+
+#[test]
+fn a_server_that_refuses_good_requests_is_rolled_back() {
+    let model = Model::new();
+    let _roles = model.serve();
+    model.first();
+    model.without_outcomes();
+    model.promoted(&["fault=refuses"]);
+    let rollout = model.rollout("toy/2");
+    model.requests(MANY);
+    // An answer with a client's error goes to the client, who may well be right or wrong about it.
+    model.project.lineal(&["traffic", "send", "requests.jsonl", "--until-settled"]);
+    let status = model.settled();
+    assert_eq!(
+        (&status["serving"], &status["rollout"]["phase"]),
+        (&1.into(), &"Degraded".into()),
+        "{status:#}"
+    );
+    assert_eq!(model.history(&rollout).last().map(String::as_str), Some("rolled-back"));
 }
 
 #[test]

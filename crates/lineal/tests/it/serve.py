@@ -43,6 +43,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             os._exit(1)
         if fault == "errors":
             return self.answer(500, b'{"error": "out of order"}')
+        if fault == "refuses":
+            return self.answer(422, b'{"error": "unknown input"}')
         if fault == "garbage":
             return self.answer(200, b"\x00garbage")
         if fault == "wrong":

@@ -1,5 +1,6 @@
 //! Steps that misbehave: contained, named, and what other steps did is kept.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::project::{Answer, Project, eventually, processes_with};
@@ -30,7 +31,7 @@ fn fails(project: &Project, code: &str, fragments: &[&str]) {
     let plan = project.json(&["plan"]);
     assert_eq!((&plan[0]["step"], &plan[0]["reuse"]), (&"good".into(), &true.into()));
     assert_eq!(project.json(&["runs", "list"]), serde_json::json!([]));
-    assert_eq!(project.workspaces(), [""; 0]);
+    assert_eq!(project.workspaces(), [PathBuf::new(); 0]);
 }
 
 /// The text that a step, which sees what it prints into its output, made.
