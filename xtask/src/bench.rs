@@ -45,18 +45,23 @@ pub(crate) fn spine(workspace: &Workspace) -> Result<()> {
         ("abort and gateway", |bench| bench.served()),
         ("gateway under load", |bench| bench.load()),
     ];
-    let mut rows = Vec::new();
-    for (name, part) in parts {
-        rows.extend(shell::timed(&format!("measuring: {name}"), || part(&bench))?);
-    }
     println!("{:<58}  {:<44}  {:>8}  {:>8}", "WORK", "RESULT", "CPU s", "RSS MiB");
-    for Row { what, result, measured } in rows {
-        let (cpu, memory) = measured.map_or(("-".to_owned(), "-".to_owned()), |m| {
+    for (name, part) in parts {
+        for row in shell::timed(&format!("measuring: {name}"), || part(&bench))? {
+            row.print();
+        }
+    }
+    Ok(())
+}
+
+impl Row {
+    fn print(&self) {
+        let Self { what, result, measured } = self;
+        let (cpu, memory) = measured.as_ref().map_or(("-".to_owned(), "-".to_owned()), |m| {
             (format!("{:.2}", m.cpu_seconds), format!("{:.0}", m.peak_mib))
         });
         println!("{what:<58}  {result:<44}  {cpu:>8}  {memory:>8}");
     }
-    Ok(())
 }
 
 struct Bench<'a> {

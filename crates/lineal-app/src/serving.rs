@@ -71,18 +71,25 @@ impl ModelServer {
         server.ready(target).await
     }
 
-    /// Takes up a server of the same bytes that a keeper still runs, or starts one with a keeper of its own.
-    pub async fn start_kept(project: &Project, target: &ServeTarget) -> Result<Self, Failure> {
+    /// Takes up a server of the same bytes that the keeper of an earlier control plane still runs, or starts one. Only
+    /// for a control plane that has started none yet: it must not take up its own.
+    pub async fn take_up(project: &Project, target: &ServeTarget) -> Result<Self, Failure> {
         for found in keeper::found(project) {
-            if found.version == target.version && found.digest == target.digest {
-                let (workspace, process) =
-                    (Workspace::adopt(&found.directory)?, Process::Kept(found.keeper()));
-                let server = Self { version: found.version, address: found.address, process, workspace };
-                if let Ok(server) = server.ready(target).await {
-                    return Ok(server);
-                }
+            if found.version != target.version || found.digest != target.digest {
+                continue;
+            }
+            let workspace = Workspace::adopt(&found.directory)?;
+            let process = Process::Kept(found.keeper());
+            let server = Self { version: found.version, address: found.address, process, workspace };
+            if let Ok(server) = server.ready(target).await {
+                return Ok(server);
             }
         }
+        Self::start_kept(project, target).await
+    }
+
+    /// Starts a server with a keeper, so that it outlives this process, and waits until it is ready.
+    pub async fn start_kept(project: &Project, target: &ServeTarget) -> Result<Self, Failure> {
         let server = Self::launch(project, target, true).await?;
         server.ready(target).await
     }

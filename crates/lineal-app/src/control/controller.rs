@@ -363,6 +363,11 @@ impl Controller {
 
     /// Starts the server of a version unless it runs or is being started.
     async fn ensure_server(&mut self, key: &LaneKey, version: u32) {
+        self.begin_server(key, version, false).await;
+    }
+
+    /// Like [`Self::ensure_server`]; `take_up` allows to use what an earlier control plane left running.
+    async fn begin_server(&mut self, key: &LaneKey, version: u32, take_up: bool) {
         let Some(lane) = self.lanes.get_mut(key) else { return };
         let running = lane.servers.get(&version).is_some_and(|s| !matches!(s.state, ServerState::Failed(_)));
         if running {
@@ -387,7 +392,12 @@ impl Controller {
         let target = ServeTarget { version: model_version, digest: row.digest, serve: row.record.serve };
         let (project, sender, key) = (self.project.clone(), self.sender.clone(), key.clone());
         tokio::spawn(async move {
-            let started = Box::new(ModelServer::start_kept(&project, &target).await);
+            let started = if take_up {
+                ModelServer::take_up(&project, &target).await
+            } else {
+                ModelServer::start_kept(&project, &target).await
+            };
+            let started = Box::new(started);
             // If the owner task is gone, dropping the message stops the server.
             let _ = sender.send(Message::ServerStarted { lane: key, version, started }).await;
         });
@@ -502,7 +512,7 @@ impl Controller {
             let (serving, canary) = (lane.serving, lane.canary().map(|canary| canary.version));
             for version in serving.into_iter().chain(canary) {
                 wanted.push(ModelVersion { model: key.model.clone(), version });
-                self.ensure_server(&key, version).await;
+                self.begin_server(&key, version, true).await;
             }
         }
         let project = self.project.clone();

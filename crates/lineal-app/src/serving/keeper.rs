@@ -97,7 +97,7 @@ impl Keeper {
     pub(super) fn exited(&mut self, directory: &Path) -> Option<String> {
         match &mut self.child {
             Some(child) => child.try_wait().ok().flatten().map(|status| format!("ended ({status})")),
-            None => workspace::is_abandoned(directory).then(|| "ended".to_owned()),
+            None => (!directory.exists() || workspace::is_abandoned(directory)).then(|| "ended".to_owned()),
         }
     }
 
