@@ -21,6 +21,7 @@ impl Workspace {
     pub fn create(project: &Project, name: &str) -> Result<Self, Failure> {
         let parent = project.scratch("active")?;
         remove_abandoned(&parent);
+        remove_dead(&parent);
         let directory = tempfile::Builder::new()
             .prefix(&format!("{name}-"))
             .tempdir_in(&parent)
@@ -79,8 +80,26 @@ fn remove_abandoned(parent: &Path) {
     }
 }
 
-/// Removes a tree whose directories may be read-only. What cannot be removed stays for the next attempt.
+/// Removes a directory. It first leaves the place of the living, in one step, so that a removal that is interrupted
+/// can be finished by anyone; what cannot be removed now stays for the next attempt.
 fn remove(path: &Path) {
+    let Some(dead) = path.parent().and_then(Path::parent).map(|work| work.join("dead")) else { return };
+    let Some(name) = path.file_name() else { return };
+    if fs::create_dir_all(&dead).is_ok() && fs::rename(path, dead.join(name)).is_ok() {
+        remove_tree(&dead.join(name));
+    }
+}
+
+/// Finishes removals that were interrupted.
+fn remove_dead(parent: &Path) {
+    let dead = parent.parent().map(|work| work.join("dead"));
+    for entry in dead.and_then(|dead| fs::read_dir(dead).ok()).into_iter().flatten().flatten() {
+        remove_tree(&entry.path());
+    }
+}
+
+/// Removes a tree whose directories may be read-only.
+fn remove_tree(path: &Path) {
     if fs::remove_dir_all(path).is_err() {
         make_writable(path);
         let _ = fs::remove_dir_all(path);

@@ -40,7 +40,8 @@ pub struct Window {
     pub generation: u64,
     /// Requests.
     pub requests: u64,
-    /// Requests that the chosen version failed: no connection, no answer, or status 5xx.
+    /// Requests that the chosen version failed: no connection, no answer, status 4xx or 5xx, or no finite number in the
+    /// promised output tensor.
     pub errors: u64,
     /// Requests slower than the route's `slow_after_ms`.
     pub slow: u64,

@@ -126,10 +126,16 @@ impl Router {
             prediction: first_number(call.body(), &call.route.route.output),
             answered_at: now(),
         });
+        // An answer without the promised prediction serves nobody, and a version that refuses what the other one
+        // takes is broken: both count, for either arm, since only the difference between the arms decides. A body
+        // too large to be kept says nothing.
+        let unreadable = answer.as_ref().is_some_and(|a| a.prediction.is_none() && !call.body_is_too_large());
+        let refused = complete && call.status.is_some_and(|status| (400..500).contains(&status));
+        let failed = call.failed || (call.current == call.chosen && (unreadable || refused));
         self.recorder.note(Note {
             route: call.route.clone(),
             chosen: call.chosen,
-            failed: call.failed,
+            failed,
             latency_ms: call.latency_ms(),
             answer,
         });

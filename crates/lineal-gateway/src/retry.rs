@@ -144,6 +144,11 @@ impl Call {
         }
     }
 
+    /// Whether the answer's body was larger than what is kept.
+    pub(crate) fn body_is_too_large(&self) -> bool {
+        self.body_too_large
+    }
+
     /// The answer's body, empty if it was too large to keep.
     pub(crate) fn body(&self) -> &[u8] {
         &self.body

@@ -102,12 +102,12 @@ async fn a_silent_canary_is_given_up_and_counts_as_slow() {
 }
 
 #[tokio::test]
-async fn a_client_error_is_not_an_error_of_the_canary() {
+async fn a_refusal_is_passed_on_and_counted_against_the_version_that_refused() {
     let world = canary(Behaviour::Respond(400, b"{\"error\":\"shape\"}".to_vec())).await;
     assert_eq!(world.gateway.infer("a").await.status(), 400);
     world.plane.counted(1).await;
-    assert_eq!(world.plane.sums(2).errors, 0);
-    assert_eq!(world.stable.served(), 0);
+    assert_eq!(world.plane.sums(2).errors, 1);
+    assert_eq!(world.stable.served(), 0, "the client's fault is not retried");
     assert!(world.plane.records().is_empty());
 }
 

@@ -72,7 +72,7 @@ async fn observations_wait_for_the_control_plane() {
 }
 
 #[tokio::test]
-async fn an_unreadable_answer_is_recorded_without_a_prediction() {
+async fn an_unreadable_answer_is_an_error_of_the_version() {
     let stable = ModelServer::start(Behaviour::Respond(200, b"<html>not json".to_vec())).await;
     let plane = ControlPlane::start().await;
     plane.publish(&stable_table(1, &stable));
@@ -82,7 +82,7 @@ async fn an_unreadable_answer_is_recorded_without_a_prediction() {
     plane.counted(1).await;
     let records = plane.records();
     assert_eq!((records[0].id.as_str(), records[0].prediction), ("a", None));
-    assert_eq!(plane.sums(1).errors, 0);
+    assert_eq!(plane.sums(1).errors, 1);
 }
 
 #[tokio::test]
