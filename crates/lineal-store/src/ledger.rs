@@ -28,6 +28,8 @@ pub struct Ledger {
     verifier: VerifierKey,
 }
 
+/// Called with each entry's position and bytes.
+type Visitor<'a> = dyn FnMut(u64, &[u8]) -> Result<(), LedgerError> + 'a;
 /// A file of the log and its content.
 type Write = (PathBuf, Vec<u8>);
 
@@ -217,7 +219,7 @@ impl Ledger {
         from: u64,
         to: u64,
         size: u64,
-        visit: &mut dyn FnMut(u64, &[u8]) -> Result<(), LedgerError>,
+        visit: &mut Visitor<'_>,
     ) -> Result<(), LedgerError> {
         if to > size || from > to {
             return Err(LedgerError::Range { position: to.max(from).saturating_sub(1), size });
