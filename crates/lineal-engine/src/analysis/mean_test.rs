@@ -141,7 +141,7 @@ impl Comparison {
     }
 
     /// By which factor the data must grow until the upper bound is below the margin, if the harm stays as it is
-    /// estimated. `None`: not within [`GROWTH_LIMIT`].
+    /// estimated. `None`: not within a thousandfold growth.
     pub fn growth_until(&self, levels: &Levels) -> Option<f64> {
         let enough = |growth: f64| {
             self.harm + self.half_width(levels.upper_alpha, levels.margin, growth) < levels.margin
