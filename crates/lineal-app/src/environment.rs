@@ -213,7 +213,11 @@ impl Reader<'_> {
             let path = entry.path();
             let name = entry.file_name();
             let name = name.to_string_lossy();
-            if name == "__pycache__" || name.ends_with(".pyc") || (folder == root && skip(&name)) {
+            // pip's list of installed files has digests of scripts that hold the environment's own path; the files
+            // that count are hashed here anyway.
+            let listed = name == "RECORD" && folder.extension().is_some_and(|e| e == "dist-info");
+            let cached = name == "__pycache__" || name.ends_with(".pyc");
+            if listed || cached || (folder == root && skip(&name)) {
                 continue;
             }
             let kind = entry.file_type().context("read", &path)?;
@@ -280,3 +284,6 @@ fn cpu() -> Cpu {
     let class = std::env::consts::ARCH;
     Cpu::new(class, 1)
 }
+
+#[cfg(test)]
+mod tests;

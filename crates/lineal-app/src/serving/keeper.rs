@@ -104,13 +104,25 @@ impl Keeper {
     /// Asks, waits for `grace`, then kills; the sandbox below a killed keeper ends with it.
     pub(super) fn stop(&mut self, directory: &Path, grace: Duration) {
         self.signal(Signal::TERM);
-        let deadline = Instant::now() + grace * 2;
+        if self.ends_within(directory, grace * 2) {
+            return;
+        }
+        self.signal(Signal::KILL);
+        // Nothing outlives SIGKILL for long; what still has the lock after it cannot be waited for.
+        self.ends_within(directory, grace);
+    }
+
+    fn ends_within(&mut self, directory: &Path, limit: Duration) -> bool {
+        let deadline = Instant::now() + limit;
         while self.exited(directory).is_none() {
             if Instant::now() > deadline {
-                self.signal(Signal::KILL);
+                return false;
             }
             std::thread::sleep(EXIT_INTERVAL);
         }
+        // It is gone: its process id may belong to someone else from now on.
+        self.pid = None;
+        true
     }
 
     fn signal(&self, signal: Signal) {

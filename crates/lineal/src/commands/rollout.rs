@@ -78,8 +78,17 @@ pub(super) fn lane(status: &LaneStatus) -> String {
             rollout.id, rollout.canary, rollout.weight_percent, rollout.phase, rollout.message
         ));
         let rows = rollout.metrics.iter().map(|m| {
-            let range = format!("{} ({} to {})", m.harm, m.harm_lower, m.harm_upper);
-            vec![m.metric.clone(), m.verdict.clone(), m.stable_count.clone(), m.canary_count.clone(), range]
+            let range = match m.harm.as_str() {
+                "unknown" => "-".to_owned(),
+                harm => format!("{harm} ({} to {})", m.harm_lower, m.harm_upper),
+            };
+            vec![
+                format!("  {}", m.metric),
+                m.verdict.clone(),
+                m.stable_count.clone(),
+                m.canary_count.clone(),
+                range,
+            ]
         });
         let rows = rows.collect::<Vec<_>>();
         if !rows.is_empty() {

@@ -182,10 +182,12 @@ impl Drop for Roles<'_> {
         self.gateway = None;
         // Told to stop, it stops its model servers too.
         self.serve = None;
-        let left = processes_with(&self.model.marker);
         if !std::thread::panicking() {
-            assert_eq!(left, [""; 0], "model servers are left");
+            // A server that was still starting is killed with its keeper; the kernel takes a moment to end its tree.
+            let gone = || processes_with(&self.model.marker).is_empty().then_some(());
+            eventually("the model servers are gone", gone);
         }
+        let left = processes_with(&self.model.marker);
         // After a failed test something may be left all the same.
         for pid in left.iter().filter_map(|process| process.split(' ').next()) {
             let _ = Command::new("kill").args(["-9", pid]).status();
