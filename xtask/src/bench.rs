@@ -149,6 +149,9 @@ impl Bench<'_> {
 
     /// The gateway's own load generator: the same load on a trivial model server, directly and through a gateway.
     fn load(&self) -> Result<Vec<Row>> {
+        // The load generator starts the gateway's test binary, which lies beside it.
+        let build = ["build", "--quiet", "--release", "-p", "lineal-gateway", "--bins", "--examples"];
+        shell::output(&mut self.workspace.cargo(&build))?;
         let arguments = ["run", "--quiet", "--release", "-p", "lineal-gateway", "--example", "load", "--"];
         let printed =
             shell::output(&mut self.workspace.cargo(&[arguments.as_slice(), &GATEWAY_LOAD].concat()))?;
