@@ -4,9 +4,11 @@
 //!
 //! * [`digest`], [`time`], [`name`]: newtypes for identities.
 //! * [`json`]: RFC 8785 canonical bytes and a reader that refuses duplicate keys.
-//! * [`manifest`]: a directory as one canonical document, whose digest is its identity.
+//! * [`manifest`]: a directory as one canonical document, whose digest is its identity. [`collision`]: names that
+//!   another file system would take for one.
 //! * [`statement`] and [`predicate`]: the in-toto statements that enter the ledger.
 
+pub mod collision;
 pub mod digest;
 pub mod json;
 pub mod manifest;

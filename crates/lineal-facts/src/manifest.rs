@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::collision;
 use crate::digest::{Digest, shorten};
 use crate::json;
 
@@ -44,6 +45,9 @@ pub enum ManifestError {
     /// Two entries with the same path, or one path is a directory of another.
     #[error("path `{0}` occurs twice in the manifest")]
     Duplicate(String),
+    /// Some file systems do not tell these names apart, so that a copy could lose a file.
+    #[error("`{0}` and `{1}` are one name where case or Unicode form does not count; rename one of them")]
+    Collision(String, String),
     /// More than [`FILE_LIMIT`] files.
     #[error("{0} files; a manifest holds at most {FILE_LIMIT}")]
     TooMany(usize),
@@ -62,19 +66,12 @@ impl Manifest {
             check_path(&file.path)?;
         }
         files.sort_by(|a, b| a.path.cmp(&b.path));
-        let paths: std::collections::BTreeSet<&str> = files.iter().map(|f| f.path.as_str()).collect();
-        if paths.len() != files.len() {
-            let twice = files.windows(2).find(|w| w[0].path == w[1].path).map(|w| w[1].path.clone());
-            return Err(ManifestError::Duplicate(twice.unwrap_or_default()));
-        }
-        for file in &files {
-            let mut parent = file.path.as_str();
-            while let Some((above, _)) = parent.rsplit_once('/') {
-                if paths.contains(above) {
-                    return Err(ManifestError::Duplicate(above.to_owned()));
-                }
-                parent = above;
-            }
+        if let Some((first, second)) = collision::find(files.iter().map(|f| f.path.as_str())) {
+            return Err(if first == second {
+                ManifestError::Duplicate(first.to_owned())
+            } else {
+                ManifestError::Collision(shorten(first), shorten(second))
+            });
         }
         Ok(Self { files })
     }

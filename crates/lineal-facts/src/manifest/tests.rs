@@ -36,6 +36,14 @@ fn a_file_cannot_also_be_a_directory() {
 }
 
 #[test]
+fn names_that_another_file_system_merges_are_refused() {
+    for (a, b) in [("A", "a"), ("d/\u{e9}", "d/e\u{301}"), ("D/x", "d/y")] {
+        let refused = Manifest::new(vec![file(a), file(b)]);
+        assert!(matches!(refused, Err(ManifestError::Collision(_, _))), "{a:?} {b:?}");
+    }
+}
+
+#[test]
 fn only_canonical_bytes_are_read() {
     let bytes = Manifest::new(vec![file("a")]).unwrap().to_bytes();
     assert!(Manifest::from_bytes(&bytes).is_ok());
