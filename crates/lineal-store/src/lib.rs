@@ -19,6 +19,7 @@ pub mod keys;
 pub mod ledger;
 pub mod store;
 pub mod tree;
+pub mod walk;
 
 pub use blob::{BlobError, BlobStore};
 pub use index::Index;

@@ -4,7 +4,7 @@
 //! that leave the tree, devices, and files that change while they are read.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, Metadata};
+use std::fs::{self, Metadata};
 use std::io::Seek;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -16,9 +16,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::blob::{BlobError, BlobStore};
 use crate::files::{self, Context, FileError};
+pub use crate::walk::Found;
+use crate::walk::{self, Links};
 
 /// Deepest directory nesting.
-const DEPTH_LIMIT: usize = 64;
+pub(crate) const DEPTH_LIMIT: usize = 64;
 /// Seconds during which a file's times say too little about its content.
 const YOUNG_S: i64 = 2;
 
@@ -28,8 +30,8 @@ pub enum TreeError {
     /// The name cannot be written in a manifest.
     #[error("`{}` has a name that is not UTF-8; rename it", .0.display())]
     Name(PathBuf),
-    /// A link that leads outside, or to nowhere.
-    #[error("`{}` is a symbolic link that leads out of the tree or to nothing; copy the file in or remove the link", .0.display())]
+    /// A link that leads outside, to nowhere or to a directory, or any link where none is allowed.
+    #[error("`{}` is a symbolic link that leads out of the tree, to nothing or to a directory, or is not allowed at all; copy the file in or remove the link", .0.display())]
     Link(PathBuf),
     /// A socket, pipe or device.
     #[error("`{}` is neither a file nor a directory", .0.display())]
@@ -53,7 +55,7 @@ pub enum TreeError {
 
 /// Digests of files by what `stat` says of them, so that unchanged files need not be read again.
 ///
-/// An entry counts only if size, modification time, change time and inode are all equal and the change time was not
+/// An entry counts only if size, modification time, change time, inode and device are all equal and the change time was not
 /// within two seconds of the moment of reading (coarse clocks could hide a write), as git's index does.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct StatCache {
@@ -61,11 +63,12 @@ pub struct StatCache {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-struct Stat {
+pub(crate) struct Stat {
     size: u64,
     modified: (i64, i64),
     changed: (i64, i64),
     inode: u64,
+    device: u64,
 }
 
 impl From<&Metadata> for Stat {
@@ -75,6 +78,7 @@ impl From<&Metadata> for Stat {
             modified: (meta.mtime(), meta.mtime_nsec()),
             changed: (meta.ctime(), meta.ctime_nsec()),
             inode: meta.ino(),
+            device: meta.dev(),
         }
     }
 }
@@ -105,73 +109,10 @@ impl StatCache {
     }
 }
 
-/// One file found below a root.
-#[derive(Debug, Clone)]
-pub struct Found {
-    /// Relative path with `/`.
-    pub path: String,
-    /// Where it is.
-    pub location: PathBuf,
-    /// Its metadata, links followed.
-    pub metadata: Metadata,
-}
-
-/// All files below `root` in path order. A `root` that is a file yields that file under its own name.
+/// All files below `root` in path order. A `root` that is a file yields that file under its own name. Links to files
+/// within the directory count as these files.
 pub fn walk(root: &Path, skip: &dyn Fn(&str) -> bool) -> Result<Vec<Found>, TreeError> {
-    let base = fs::canonicalize(root).context("read", root)?;
-    let metadata = fs::metadata(&base).context("read", root)?;
-    let mut found = Vec::new();
-    if metadata.is_dir() {
-        walk_directory(&base, &base, "", skip, 0, &mut found)?;
-    } else {
-        let name =
-            root.file_name().and_then(|n| n.to_str()).ok_or_else(|| TreeError::Name(root.to_owned()))?;
-        found.push(Found { path: name.to_owned(), location: base, metadata });
-    }
-    found.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(found)
-}
-
-fn walk_directory(
-    base: &Path,
-    directory: &Path,
-    prefix: &str,
-    skip: &dyn Fn(&str) -> bool,
-    depth: usize,
-    found: &mut Vec<Found>,
-) -> Result<(), TreeError> {
-    if depth > DEPTH_LIMIT {
-        return Err(TreeError::Depth(directory.to_owned()));
-    }
-    for entry in fs::read_dir(directory).context("list", directory)? {
-        let entry = entry.context("list", directory)?;
-        let location = entry.path();
-        let name = entry.file_name().into_string().map_err(|_| TreeError::Name(location.clone()))?;
-        let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}/{name}") };
-        if skip(&path) {
-            continue;
-        }
-        let is_link = entry.file_type().context("read", &location)?.is_symlink();
-        if is_link {
-            let target = fs::canonicalize(&location).map_err(|_| TreeError::Link(location.clone()))?;
-            if !target.starts_with(base) {
-                return Err(TreeError::Link(location));
-            }
-        }
-        let metadata = fs::metadata(&location).context("read", &location)?;
-        if metadata.is_dir() {
-            // A linked directory could contain itself; only linked files are followed.
-            if is_link {
-                return Err(TreeError::Link(location));
-            }
-            walk_directory(base, &location, &path, skip, depth + 1, found)?;
-        } else if metadata.is_file() {
-            found.push(Found { path, location, metadata });
-        } else {
-            return Err(TreeError::Special(location));
-        }
-    }
-    Ok(())
+    walk::walk(root, Links::Within, skip)
 }
 
 /// Freezes the files of `found` into `blobs`; `on_file` hears of each file's size when it is done.
@@ -210,7 +151,7 @@ pub fn freeze(
 /// on without touching the file's times again, so that a young file must give the same bytes twice.
 fn freeze_file(blobs: &BlobStore, file: &Found, now_s: i64) -> Result<Digest, TreeError> {
     let changed = || TreeError::Changed(file.location.clone());
-    let mut handle = File::open(&file.location).context("read", &file.location)?;
+    let mut handle = file.open()?;
     let (digest, size_bytes) = blobs.put_reader(&mut handle)?;
     if (now_s - YOUNG_S..=now_s + YOUNG_S).contains(&file.metadata.ctime()) {
         handle.rewind().context("read", &file.location)?;
@@ -218,11 +159,8 @@ fn freeze_file(blobs: &BlobStore, file: &Found, now_s: i64) -> Result<Digest, Tr
             return Err(changed());
         }
     }
-    let after = handle.metadata().context("read", &file.location)?;
-    if Stat::from(&after) != Stat::from(&file.metadata) || size_bytes != file.metadata.len() {
-        return Err(changed());
-    }
-    Ok(digest)
+    file.still(&handle)?;
+    if size_bytes == file.metadata.len() { Ok(digest) } else { Err(changed()) }
 }
 
 /// Freezes a file or a directory as an artefact.
