@@ -3,6 +3,7 @@
 //! Numbers are strings, so that no reader's floating point can change what was signed.
 
 mod model;
+mod model_signature;
 mod provenance;
 mod record;
 mod rollout;
@@ -12,6 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 pub use model::{Approval, ModelVersionRecord, Promotion, ServeSpec, VerificationPolicy, Verifier};
+pub use model_signature::{ModelSignature, Serialization, SignedResource};
 pub use provenance::{
     BuildDefinition, Builder, Entropy, ExternalParameters, InternalParameters, RunDetails, RunMetadata,
     STEP_BUILD_TYPE, StepProvenance,
@@ -82,6 +84,8 @@ predicates! {
     TestResult(TestResult) = "https://in-toto.io/attestation/test-result/v0.1";
     /// A model version was registered.
     ModelVersion(ModelVersionRecord) = "https://lineal.dev/attestation/model-version/v1";
+    /// The files of a model were signed (OpenSSF Model Signing).
+    ModelSignature(ModelSignature) = "https://model_signing/signature/v1.0";
     /// A person approved.
     Approval(Approval) = "https://lineal.dev/attestation/approval/v1";
     /// A policy admitted a version to an environment (SLSA verification summary).
@@ -102,6 +106,7 @@ impl Predicate {
             Self::RunSealed(_) => "run-sealed",
             Self::TestResult(_) => "test-result",
             Self::ModelVersion(_) => "model-version",
+            Self::ModelSignature(_) => "model-signature",
             Self::Approval(_) => "approval",
             Self::Promotion(_) => "promotion",
             Self::Rollout(_) => "rollout-step",

@@ -108,7 +108,7 @@ impl Envelope {
             payload_type: self.payload_type.clone(),
             signatures: vec![WireSignature {
                 sig: STANDARD.encode(&self.signature),
-                keyid: self.key_id.clone(),
+                keyid: Some(self.key_id.clone()).filter(|id| !id.is_empty()),
             }],
         }
     }
@@ -122,7 +122,7 @@ impl Envelope {
             payload_type: wire.payload_type,
             payload: decode_base64(&wire.payload).ok_or_else(|| error("the payload is not base64"))?,
             signature: decode_base64(&signature.sig).ok_or_else(|| error("the signature is not base64"))?,
-            key_id: signature.keyid.clone(),
+            key_id: signature.keyid.clone().unwrap_or_default(),
         };
         let limits = [
             (envelope.payload_type.len(), PAYLOAD_TYPE_LIMIT_BYTES, "the payload type is too long"),
@@ -150,8 +150,9 @@ pub(crate) struct Wire {
 #[serde(deny_unknown_fields)]
 struct WireSignature {
     sig: String,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    keyid: String,
+    /// Absent, empty and `null` are the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    keyid: Option<String>,
 }
 
 /// Reads `<len> <bytes>`, where `<len>` has no leading zeros.

@@ -8,6 +8,7 @@
 //! * [`key`]: the ECDSA P-256 keys that sign statements. [`keyring`]: which of them counted, and when.
 //! * [`envelope`]: DSSE. [`leaf`]: the Rekor v2 entry that enters the tree for each envelope.
 //! * [`bundle`]: envelope, entry, proof and checkpoint in one Sigstore file, and the check that binds them together.
+//! * [`model_signature`]: the files of a model as an OpenSSF Model Signing statement, and the check of a directory.
 //! * [`verify`]: what a failed check means.
 
 pub mod bundle;
@@ -16,6 +17,7 @@ pub mod envelope;
 pub mod key;
 pub mod keyring;
 pub mod leaf;
+pub mod model_signature;
 pub mod tile;
 pub mod tree;
 pub mod verify;
@@ -26,6 +28,7 @@ pub use envelope::Envelope;
 pub use key::{PublicKey, Signer};
 pub use keyring::{Keyring, TrustedKey};
 pub use leaf::Leaf;
+pub use model_signature::SignedModel;
 pub use tile::{Edge, EntryBundleId, TileId, TileWrite};
 pub use tree::Hash;
 pub use verify::VerifyError;

@@ -12,6 +12,8 @@ fn names_that_another_file_system_merges_are_found() {
         ("CAF\u{c9}.bin", "cafe\u{301}.bin"),
         // Full folding: one letter becomes two.
         ("stra\u{df}e", "STRASSE"),
+        // Marks in another order, one of which folds to a letter.
+        ("\u{1fb4}", "\u{1fb3}\u{301}"),
         // Final and other sigma; Kelvin sign.
         ("\u{3c3}", "\u{3c2}"),
         ("\u{212a}", "k"),

@@ -66,6 +66,14 @@ fn both_alphabets_and_no_padding_are_read() {
 }
 
 #[test]
+fn an_absent_key_id_is_an_empty_one() {
+    for id in ["", r#","keyid":"""#, r#","keyid":null"#] {
+        let text = format!(r#"{{"payload":"AA==","payloadType":"t","signatures":[{{"sig":"AA=="{id}}}]}}"#);
+        assert_eq!(Envelope::from_bytes(text.as_bytes()).unwrap().key_id, "", "{text}");
+    }
+}
+
+#[test]
 fn other_json_is_refused() {
     let sig = r#"{"sig":"AA=="}"#;
     let wrap = |payload: &str, signatures: &str| {

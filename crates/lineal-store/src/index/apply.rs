@@ -65,7 +65,8 @@ pub(super) async fn apply(
         Predicate::Promotion(record) => promotion(connection, entry, record, about, keyring).await,
         Predicate::Rollout(record) => rollout(connection, entry, record).await,
         Predicate::Incident(record) => incident(connection, entry, record).await,
-        Predicate::Unknown { .. } => Ok(()),
+        // Entry and subject are all that anybody asks for.
+        Predicate::ModelSignature(_) | Predicate::Unknown { .. } => Ok(()),
     }
 }
 
