@@ -1,9 +1,12 @@
-//! What the other tasks need: programs of the system, Python environments from lock files, the example's data.
+//! What the other tasks need: programs of the system, Python environments from lock files, the example's data,
+//! Python tools by others for the tests.
 //!
 //! Nothing is made twice: every folder carries a stamp with the digest of what it was made from. A folder without the
 //! right stamp is removed and made again.
 
 mod flights;
+mod peers;
+mod shelf;
 mod system;
 
 use anyhow::Result;
@@ -16,5 +19,6 @@ use crate::workspace::Workspace;
 /// Makes sure of everything; quick when there is nothing to do.
 pub(crate) fn setup(workspace: &Workspace) -> Result<Flights> {
     let python = system::ensure()?;
+    peers::ensure(workspace, &python)?;
     Flights::ensure(workspace, &python)
 }
