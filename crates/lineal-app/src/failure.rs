@@ -103,6 +103,8 @@ codes! {
     Sandbox, "sandbox", 3, 500;
     /// A model server did not become ready or died.
     ModelServer, "model-server", 3, 502;
+    /// A signature file cannot be read, or breaks the rules of its format.
+    Signature, "signature-invalid", 3, 400;
     /// A key is missing, exposed or does not count.
     Key, "key", 3, 403;
     /// The disk or another file operation failed.

@@ -3,6 +3,7 @@
 //! * [`project`], [`failure`], [`progress`]: what every use-case starts from, how it ends, what it tells meanwhile.
 //! * [`data`], [`run`], [`step`], [`environment`], [`gates`], [`reproduce`]: from data to a tested model.
 //! * [`model`], [`promotion`], [`serving`], [`control`]: from a tested model to production.
+//! * [`model_signing`]: a model's files signed for other tools, and any directory checked against such a signature.
 //! * [`verify`], [`lineage`]: what can be proven, and how things hang together.
 
 pub mod control;
@@ -13,6 +14,7 @@ pub mod failure;
 pub mod gates;
 pub mod lineage;
 pub mod model;
+pub mod model_signing;
 pub mod progress;
 pub mod project;
 pub mod promotion;

@@ -235,6 +235,44 @@ pub(crate) enum ModelCommand {
     },
     /// List registered versions.
     List,
+    /// Sign a version's files for other tools (OpenSSF Model Signing) and record that.
+    #[command(after_help = "Example: lineal model sign flights-delay/2 --out model.sig")]
+    Sign {
+        /// `model/version`.
+        version: String,
+        /// Where the signature goes: a Sigstore bundle with the proof that it is in the ledger.
+        #[arg(long, default_value = "model.sig", value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// Check that a directory or file is what was signed: the same files, the same bytes, nothing else.
+    #[command(
+        after_help = "Examples:\n  lineal model verify finbert --signature finbert/model.sig --key signer.pub\n  lineal model verify copy --signature model.sig --project\nWithout --project, no project is needed."
+    )]
+    Verify(VerifyModelArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VerifyModelArguments {
+    /// The model: a directory or a single file.
+    pub(crate) target: PathBuf,
+    /// The signature, by Lineal or another tool.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) signature: PathBuf,
+    /// The signer's public key: P-256, PEM.
+    #[arg(long, value_name = "FILE", required_unless_present = "project", conflicts_with = "project")]
+    pub(crate) key: Option<PathBuf>,
+    /// A ledger's key as `lineal ledger keys` prints it: the signature must be in that ledger.
+    #[arg(long, value_name = "KEY", requires = "key")]
+    pub(crate) ledger_key: Option<String>,
+    /// Accept what this project's builder keys signed and its ledger has.
+    #[arg(long)]
+    pub(crate) project: bool,
+    /// A file or directory of the model that may be there unsigned, by its exact path. May be repeated.
+    #[arg(long = "ignore", value_name = "PATH")]
+    pub(crate) ignore_paths: Vec<String>,
+    /// Take links to files within the model for these files; otherwise a link is an error.
+    #[arg(long)]
+    pub(crate) allow_links_inside: bool,
 }
 
 #[derive(Debug, Subcommand)]

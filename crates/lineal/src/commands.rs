@@ -4,6 +4,7 @@ pub(crate) mod bench;
 mod data;
 mod ledger;
 mod model;
+mod model_signing;
 pub(crate) mod reference;
 mod roles;
 mod rollout;
@@ -15,7 +16,7 @@ use std::process::ExitCode;
 
 use lineal_app::{Code, Event, Failure, Project, serving};
 
-use crate::cli::{Arguments, Command};
+use crate::cli::{Arguments, Command, ModelCommand};
 use crate::printer::Printer;
 
 type Done = Result<ExitCode, Failure>;
@@ -54,7 +55,18 @@ async fn dispatch(arguments: Arguments, printer: &Printer) -> Done {
         Command::Runs(command) => run::runs(&open().await?, command, printer).await,
         Command::Test(command) => run::test(&open().await?, command, printer).await,
         Command::Reproduce { subject } => run::reproduce(&open().await?, &subject, printer).await,
-        Command::Model(command) => model::run(&open().await?, command, printer).await,
+        Command::Model(ModelCommand::Verify(arguments)) => {
+            // A key is enough; a project is opened only if it is asked for.
+            let project = if arguments.project { Some(open().await?) } else { None };
+            model_signing::verify(project.as_ref(), arguments, printer).await
+        }
+        Command::Model(ModelCommand::Sign { version, out }) => {
+            model_signing::sign(&open().await?, &version, &out, printer).await
+        }
+        Command::Model(ModelCommand::Register { model, run }) => {
+            model::register(&open().await?, &model, &run, printer).await
+        }
+        Command::Model(ModelCommand::List) => model::list(&open().await?, printer).await,
         Command::Approve { version, environment, reason, holder, key } => {
             let approver = model::Signature { holder, key };
             model::approve(&open().await?, (&version, &environment), &reason, approver, printer).await

@@ -71,7 +71,7 @@ fn parse(text: &str) -> Result<Digest, Failure> {
 }
 
 /// The Sigstore bundle of a statement: envelope, signature, leaf, inclusion proof and checkpoint.
-async fn proof(project: &Project, statement: &Digest) -> Result<String, Failure> {
+pub(super) async fn proof(project: &Project, statement: &Digest) -> Result<String, Failure> {
     let store = &project.store;
     let internal = |e: &dyn std::error::Error| Failure::caused(Code::Internal, e);
     let absent = || Failure::new(Code::NotFound, format!("statement {statement} is not in the ledger"));

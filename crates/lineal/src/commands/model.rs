@@ -7,7 +7,7 @@ use lineal_app::promotion::{self, Approver};
 use lineal_app::{Project, model};
 
 use super::{Done, parsed};
-use crate::cli::{ModelCommand, PolicyCommand};
+use crate::cli::PolicyCommand;
 use crate::printer::{Printer, table};
 
 /// Who signs, as typed.
@@ -16,34 +16,32 @@ pub(super) struct Signature {
     pub(super) key: Option<PathBuf>,
 }
 
-pub(super) async fn run(project: &Project, command: ModelCommand, printer: &Printer) -> Done {
-    match command {
-        ModelCommand::Register { model, run } => {
-            let registered = model::register(project, &parsed(&model)?, &parsed(&run)?).await?;
-            printer.result(&registered, || {
-                let word = if registered.unchanged { "already registered" } else { "registered" };
-                format!(
-                    "{word}: {} is {}\n  statement {}",
-                    registered.version, registered.digest, registered.statement
-                )
-            });
-        }
-        ModelCommand::List => {
-            let versions = project.store.index().versions(None).await?;
-            printer.result(&versions, || {
-                let rows = versions.iter().map(|v| {
-                    let record = &v.record;
-                    vec![
-                        v.version.to_string(),
-                        record.run.to_string(),
-                        record.registered_at.to_string(),
-                        v.digest.short(),
-                    ]
-                });
-                table(&["VERSION", "RUN", "REGISTERED", "DIGEST"], &rows.collect::<Vec<_>>())
-            });
-        }
-    }
+pub(super) async fn register(project: &Project, model: &str, run: &str, printer: &Printer) -> Done {
+    let registered = model::register(project, &parsed(model)?, &parsed(run)?).await?;
+    printer.result(&registered, || {
+        let word = if registered.unchanged { "already registered" } else { "registered" };
+        format!(
+            "{word}: {} is {}\n  statement {}",
+            registered.version, registered.digest, registered.statement
+        )
+    });
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) async fn list(project: &Project, printer: &Printer) -> Done {
+    let versions = project.store.index().versions(None).await?;
+    printer.result(&versions, || {
+        let rows = versions.iter().map(|v| {
+            let record = &v.record;
+            vec![
+                v.version.to_string(),
+                record.run.to_string(),
+                record.registered_at.to_string(),
+                v.digest.short(),
+            ]
+        });
+        table(&["VERSION", "RUN", "REGISTERED", "DIGEST"], &rows.collect::<Vec<_>>())
+    });
     Ok(ExitCode::SUCCESS)
 }
 

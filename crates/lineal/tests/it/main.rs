@@ -1,7 +1,7 @@
 //! The real binary on bad input and under faults: a clear error, and nothing lost.
 //!
-//! Every test has a project in a folder of its own. Modules are surfaces; [`project`] and [`model`] are what they
-//! stand on.
+//! Every test has a project in a folder of its own. Modules are surfaces; [`project`], [`model`] and [`peers`] are what
+//! they stand on.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by stopping")]
 
@@ -11,6 +11,9 @@ mod crash;
 mod data;
 mod folder;
 mod model;
+mod model_signature;
+mod outside_python;
+mod peers;
 mod pipeline;
 mod project;
 mod rollout;

@@ -1,0 +1,76 @@
+//! Every kind of statement, checked by the libraries of DSSE and in-toto.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::model::{Model, text};
+use crate::peers;
+use crate::project::Project;
+
+/// Writes the bundle of every statement of the ledger into `bundles/`; yields the nouns.
+fn export(project: &Project) -> BTreeSet<String> {
+    let ledger = project.ledger();
+    for entry in ledger.as_array().unwrap() {
+        let proof = project.lineal(&["ledger", "proof", entry["statement"].as_str().unwrap()]);
+        assert!(proof.status.success(), "{proof:#?}");
+        project.write(&format!("bundles/{}", entry["position"]), proof.stdout);
+    }
+    ledger.as_array().unwrap().iter().map(|entry| text(&entry["noun"])).collect()
+}
+
+/// What the libraries say about each bundle in `bundles/`.
+fn check(project: &Project) -> Value {
+    let keys: Vec<Value> = project
+        .json(&["ledger", "keys"])
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|key| key["public_key"].clone())
+        .collect();
+    peers::ask(&["check_bundles", &json!(keys).to_string(), project.path("bundles").to_str().unwrap()])
+}
+
+#[test]
+fn every_kind_of_statement_is_accepted_by_the_libraries() {
+    let model = Model::new();
+    let project = &model.project;
+    project.write("table.csv", "a,b\n1,2\n");
+    project.json(&["data", "add", "d", "table.csv", "--tag", "t"]);
+    let run = model.run(&[]);
+    project.json(&["test", "run", &run]);
+    let version = text(&project.json(&["model", "register", "toy", "--run", &run])["version"]);
+    project.json(&["model", "sign", &version]);
+    project.json(&["approve", &version, "--for", "production", "--reason", "slices look good"]);
+    project.json(&["promote", &version, "--to", "production"]);
+    {
+        let _roles = model.serve();
+        model.rollout(&version);
+        model.settled();
+    }
+    // A step that gives other bytes when it has to run again.
+    project.pipeline("steps: {r: {run: [sh, -c, 'date +%N > $LINEAL_OUT/r'], out: {r: r}}}\n");
+    let random = project.run(&[]);
+    fs::remove_file(project.blob(&random["steps"][0]["outputs"]["r"]["digest"])).unwrap();
+    project.fails(&["run"], 1, "not-reproduced", &["gave other bytes"]);
+
+    let nouns = export(project);
+    let all = [
+        "approval",
+        "dataset",
+        "incident",
+        "key",
+        "model-signature",
+        "model-version",
+        "promotion",
+        "provenance",
+        "rollout-step",
+        "run-sealed",
+        "test-result",
+    ];
+    assert_eq!(nouns.iter().map(String::as_str).collect::<Vec<_>>(), all);
+    let kinds = check(project);
+    let kinds: BTreeSet<String> = kinds.as_object().unwrap().values().map(text).collect();
+    assert_eq!(kinds.len(), all.len(), "{kinds:#?}");
+}

@@ -1,0 +1,64 @@
+//! The Python tools by others that check Lineal's files.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use serde_json::Value;
+
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/peers.py");
+const LOCK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tools/peers/requirements.txt");
+
+/// The interpreter of their environment, which must hold exactly what the lock file names.
+pub(crate) fn python() -> &'static Path {
+    static PYTHON: OnceLock<PathBuf> = OnceLock::new();
+    PYTHON.get_or_init(|| {
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
+        let python = target.join("xtask/python-peers/bin/python");
+        assert!(python.exists(), "no `{}`; `cargo xtask setup` makes it", python.display());
+        let wrong = run(&python, &["installed", LOCK]);
+        assert_eq!(wrong, Value::Array(Vec::new()), "`cargo xtask setup` installs what the lock file names");
+        python
+    })
+}
+
+/// Runs a task of `peers.py` and yields what it answers.
+#[track_caller]
+pub(crate) fn ask(arguments: &[&str]) -> Value {
+    run(python(), arguments)
+}
+
+/// Whether the `model_signing` command verifies the model.
+pub(crate) fn model_signing_verifies(model: &Path, signature: &Path, key: &Path) -> bool {
+    let mut command = Command::new(python());
+    command.args(["-m", "model_signing", "verify", "key"]).arg(model);
+    command.arg("--signature").arg(signature).arg("--public_key").arg(key);
+    let output = command.output().unwrap();
+    let text =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    // A tool that does not start refuses nothing.
+    let word = if output.status.success() { "succeeded" } else { "failed" };
+    assert!(text.contains(&format!("Verification {word}")), "{text}");
+    output.status.success()
+}
+
+/// Signs the model with the `model_signing` command.
+#[track_caller]
+pub(crate) fn model_signing_signs(model: &Path, signature: &Path, key: &Path) {
+    let mut command = Command::new(python());
+    command.args(["-m", "model_signing", "sign", "key"]).arg(model);
+    command.arg("--signature").arg(signature).arg("--private_key").arg(key);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[track_caller]
+fn run(python: &Path, arguments: &[&str]) -> Value {
+    let output = Command::new(python).arg(SCRIPT).args(arguments).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {error}");
+    // Libraries print to standard output too; the answer is the last line.
+    let text = String::from_utf8_lossy(&output.stdout);
+    let last = text.lines().last().unwrap_or_default();
+    serde_json::from_str(last).unwrap_or_else(|e| panic!("{e}: {text} {error}"))
+}
