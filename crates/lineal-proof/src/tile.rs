@@ -167,8 +167,11 @@ pub fn encode_bundle(entries: &[&[u8]]) -> Result<Vec<u8>, TileError> {
     Ok(bytes)
 }
 
-/// The `width` entries of a bundle; refuses missing and trailing bytes.
+/// The `width` entries, 1 to 256, of a bundle; refuses missing and trailing bytes.
 pub fn decode_bundle(bytes: &[u8], width: u16) -> Result<Vec<&[u8]>, TileError> {
+    if !(1..=TILE_WIDTH).contains(&width) {
+        return Err(TileError::Bundle(format!("{width} entries; expected 1 to {TILE_WIDTH}")));
+    }
     let mut entries = Vec::with_capacity(width.into());
     let mut rest = bytes;
     for number in 0..width {

@@ -70,6 +70,7 @@ fn breaches_are_found() {
         assert_eq!(find(&with(path, text)).len(), 1, "{path}: {text}");
     }
     assert!(text::purity(&with("crates/lineal-facts/src/a/tests.rs", "use std::fs;\n")).is_empty());
+    assert!(text::last_line(&with("fuzz/corpus/json/a", "1")).is_empty());
     assert!(text::length(&with("crates/a/tests/b.rs", &"\n".repeat(2000))).is_empty());
 }
 

@@ -211,6 +211,9 @@ fn bundles_have_limits() {
     {
         assert!(decode_bundle(bytes, width).is_err(), "{bytes:?} {width}");
     }
+    // What cannot be written is not read either.
+    assert!(decode_bundle(b"", 0).is_err());
+    assert!(decode_bundle(&[0; 2 * 257], 257).is_err());
 }
 
 proptest! {
