@@ -291,3 +291,6 @@ impl From<ModelSignatureError> for Failure {
         Self::new(Code::Signature, format!("the model signature is refused: {error}"))
     }
 }
+
+#[cfg(test)]
+mod tests;

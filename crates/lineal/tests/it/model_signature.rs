@@ -197,6 +197,9 @@ fn what_others_sign_we_verify() {
     let checked = signer.verifies("m", "m/model.sig", &[]);
     // All but git's files at the top and the signature.
     assert_eq!((&checked["files"], &checked["position"]), (&json!(7), &Value::Null));
+    // Only the signature at hand is no part of the model, whatever the signer left out.
+    fs::copy(model.join("model.sig"), signer.world.path("moved.sig")).unwrap();
+    signer.refuses("m", "moved.sig", 5, "tampered", &["`model.sig` is extra"]);
     fs::write(model.join("d/x"), "9").unwrap();
     signer.refuses("m", "m/model.sig", 5, "tampered", &["`d/x` is changed"]);
 
