@@ -3,6 +3,7 @@
 mod bench;
 mod ci;
 mod demo;
+mod fuzz;
 mod generate;
 mod roles;
 mod setup;
@@ -46,6 +47,14 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Look for bytes that break a parser.
+    Fuzz {
+        /// Only this one of `fuzz/src/targets.rs`.
+        name: Option<String>,
+        /// For each.
+        #[arg(long, default_value_t = 20)]
+        seconds: u64,
+    },
     /// Measure.
     Bench {
         #[command(subcommand)]
@@ -78,6 +87,7 @@ fn run(task: &Task) -> anyhow::Result<()> {
         Task::Ci => ci::ci(&workspace),
         Task::Tidy => tidy::tidy(&workspace),
         Task::Gen { check } => generate::generate(&workspace, *check),
+        Task::Fuzz { name, seconds } => fuzz::fuzz(&workspace, name.as_deref(), *seconds),
         Task::Bench { what: Bench::Spine } => bench::spine(&workspace),
     }
 }
