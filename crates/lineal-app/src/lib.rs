@@ -3,6 +3,7 @@
 //! * [`project`], [`failure`], [`progress`]: what every use-case starts from, how it ends, what it tells meanwhile.
 //! * [`data`], [`run`], [`step`], [`environment`], [`gates`], [`reproduce`]: from data to a tested model.
 //! * [`model`], [`promotion`], [`serving`], [`control`]: from a tested model to production.
+//! * [`keys`]: replacing and revoking keys.
 //! * [`verify`], [`lineage`]: what can be proven, and how things hang together.
 
 pub mod control;
@@ -11,6 +12,7 @@ pub mod definition;
 pub mod environment;
 pub mod failure;
 pub mod gates;
+pub mod keys;
 pub mod lineage;
 pub mod model;
 pub mod progress;

@@ -2,6 +2,7 @@
 
 pub(crate) mod bench;
 mod data;
+mod keys;
 mod ledger;
 mod model;
 pub(crate) mod reference;
