@@ -187,6 +187,13 @@ fn a_thief_of_the_old_builder_key_adds_nothing_that_counts() {
     let statement = Thief::append(&project, &forged, &thief.builder, &thief.log).to_string();
     project.fails(&["verify", &statement], 1, "untrusted-key", &[&statement, "revoked"]);
     assert_eq!(project.ledger()[0]["holder"], Value::Null);
+    // A forged snapshot does not exist, so its tag is free.
+    let snapshot = thief::snapshot(Digest::of(b"forged"));
+    Thief::append(&project, &snapshot, &thief.builder, &thief.log);
+    assert_eq!(project.json(&["data", "list"]), json!([]));
+    project.write("table.csv", "a\n1\n");
+    project.json(&["data", "add", "d", "table.csv", "--tag", "t"]);
+    assert_eq!(project.json(&["verify", "d@t"])["verified"], true);
     // Everything else goes on.
     let run = project.run(&["salt=1"]);
     assert_eq!(project.json(&["verify", text(&run["run"])])["verified"], true);
@@ -365,16 +372,21 @@ fn a_step_sees_neither_keys_nor_identity() {
     let project = Project::new();
     let identity = project.identity();
     let (keys, home) = (project.path(".lineal/keys"), identity.parent().unwrap());
-    for place in [keys.as_path(), home, &identity, &project.path(".lineal/config.toml")] {
+    let looks_for = |place: &Path| {
+        let place = place.display();
         let script = format!(
-            "test -e {} && exit 4; cat {}* 2> /dev/null && exit 5; test -n \\\"$LINEAL_IDENTITY\\\" && exit 6; \
-             echo gone > $LINEAL_OUT/o",
-            place.display(),
-            place.display()
+            "test -e {place} && exit 4; cat {place}* 2> /dev/null && exit 5; \
+             env | grep -i identity && exit 6; echo gone > $LINEAL_OUT/o"
         );
-        project.pipeline(&format!("steps: {{a: {{run: [sh, -c, \"{script}\"], out: {{o: o}}}}}}\n"));
+        project.pipeline(&format!("steps: {{a: {{run: [sh, -c, '{script}'], out: {{o: o}}}}}}\n"));
+    };
+    for place in [keys.as_path(), home, &identity, &project.path(".lineal/config.toml")] {
+        looks_for(place);
         project.run(&[]);
     }
+    // What is there is found in this way.
+    looks_for(Path::new("/usr"));
+    project.refuses(&["run"], 1, "step-failed", &["exit code 4"]);
 }
 
 /// What a backup, a bug report or a look into the store would give away.

@@ -1,6 +1,6 @@
 //! Somebody who copied the keys of a project, with the identity that opens them, and can write into its folder.
 
-use lineal_facts::predicate::{Approval, Incident, KeyRole};
+use lineal_facts::predicate::{Approval, DatasetSnapshot, Incident, KeyRole};
 use lineal_facts::statement::{PAYLOAD_TYPE, Subject};
 use lineal_facts::{Digest, Predicate, Statement, Timestamp};
 use lineal_proof::{Leaf, LogSigner, Signer, envelope};
@@ -74,6 +74,23 @@ pub(crate) fn incident(text: &str) -> Statement {
             code: "forged".to_owned(),
             message: text.to_owned(),
             found_at: Timestamp::from_unix_ms(0),
+        }),
+    }
+}
+
+/// The snapshot `d@t`.
+pub(crate) fn snapshot(digest: Digest) -> Statement {
+    Statement {
+        subject: vec![Subject::new("d@t", digest)],
+        predicate: Predicate::Dataset(DatasetSnapshot {
+            dataset: "d".parse().unwrap(),
+            tag: Some("t".parse().unwrap()),
+            files: "1".to_owned(),
+            size_bytes: "1".to_owned(),
+            rows: "0".to_owned(),
+            schema: digest,
+            profile: digest,
+            created_at: Timestamp::from_unix_ms(0),
         }),
     }
 }
