@@ -38,6 +38,8 @@ pub struct Store {
     index: Index,
     keys: Keys,
     builder: Arc<SystemSigner>,
+    /// The builder key in force, if another process replaced it since this store was opened. Locked for a moment only.
+    successor: Arc<Mutex<Option<Arc<SystemSigner>>>>,
     queue: Arc<CommitQueue>,
 }
 
@@ -145,7 +147,8 @@ impl Store {
         let keyring = index.keyring().await?;
         let public = keyring.current(SYSTEM_HOLDER, KeyRole::Builder).map(|entry| entry.key.clone());
         let builder = Arc::new(SystemSigner::new(&keys, SYSTEM_HOLDER, public)?);
-        Ok(Self { root: root.to_owned(), blobs, ledger, index, keys, builder, queue: Arc::default() })
+        let (root, successor, queue) = (root.to_owned(), Arc::default(), Arc::default());
+        Ok(Self { root, blobs, ledger, index, keys, builder, successor, queue })
     }
 
     /// The folder.
@@ -173,7 +176,7 @@ impl Store {
         &self.keys
     }
 
-    /// The key of the system itself.
+    /// The key of the system itself, as of the opening. [`Store::commit`] follows its rotation.
     pub fn builder(&self) -> &SystemSigner {
         &self.builder
     }
@@ -184,6 +187,34 @@ impl Store {
     /// What the keyring would not let count is refused and not written: a key that is unknown, revoked or of another
     /// role, a key statement that breaks the rules.
     pub async fn commit(
+        &self,
+        statements: &[Statement],
+        signer: &dyn Signer,
+    ) -> Result<Vec<Committed>, StoreError> {
+        // Only who passes `builder()` means the system, whatever its key is; another signer means itself.
+        if !std::ptr::addr_eq(std::ptr::from_ref(signer), Arc::as_ptr(&self.builder)) {
+            return self.commit_by(statements, signer).await;
+        }
+        let successor = self.successor.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let builder = successor.unwrap_or_else(|| self.builder.clone());
+        let refused = match self.commit_by(statements, &*builder).await {
+            Err(error) if is_revoked(&error, &builder.public_key().id()) => error,
+            done => return done,
+        };
+        // Another process may have replaced the key since this one started.
+        let keyring = self.index.keyring().await?;
+        match keyring.current(SYSTEM_HOLDER, KeyRole::Builder) {
+            Some(entry) if entry.key != *builder.public_key() => {
+                let next = SystemSigner::new(&self.keys, SYSTEM_HOLDER, Some(entry.key.clone()))?;
+                let next = Arc::new(next);
+                *self.successor.lock().unwrap_or_else(PoisonError::into_inner) = Some(next.clone());
+                self.commit_by(statements, &*next).await
+            }
+            Some(_) | None => Err(refused),
+        }
+    }
+
+    async fn commit_by(
         &self,
         statements: &[Statement],
         signer: &dyn Signer,
@@ -382,6 +413,15 @@ fn admitted(keyring: &Keyring, position: u64, waiting: &Waiting) -> Result<Keyri
         }
     }
     Ok(after)
+}
+
+/// Whether a commit was refused because this key was revoked.
+fn is_revoked(error: &StoreError, key: &Digest) -> bool {
+    match error {
+        StoreError::Group(inner) => is_revoked(inner, key),
+        StoreError::Keyring(KeyringError::Revoked { key: revoked, .. }) => revoked == key,
+        _ => false,
+    }
 }
 
 /// Runs work that waits for a token, where it may, without holding up the other tasks of this thread.

@@ -247,3 +247,30 @@ async fn an_interrupted_rotation_of_the_log_key_is_finished_by_the_next_writer()
     assert_eq!(again.ledger().check().unwrap().unwrap().size, 3);
     assert!(!keys.folder().join("ledger.next.seed").exists());
 }
+
+#[tokio::test]
+async fn a_rotated_builder_key_reaches_other_processes() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path()).await;
+    let other = Store::open(store.root()).await.unwrap();
+    other.commit(&[incident(1)], other.builder()).await.unwrap();
+    for round in 0..2 {
+        let old = store.keys().load(SYSTEM_HOLDER, KeyRole::Builder).unwrap();
+        let new = store.keys().create_next(SYSTEM_HOLDER, KeyRole::Builder).unwrap();
+        let mut records = [(&new, KeyState::Active), (&old, KeyState::Revoked)]
+            .map(|(key, state)| key_record(key.public_key(), KeyRole::Builder, state));
+        for record in &mut records {
+            let Predicate::Key(record) = &mut record.predicate else { unreachable!() };
+            record.holder = SYSTEM_HOLDER.to_owned();
+        }
+        store.commit(&records[..1], &old).await.unwrap();
+        store.keys().adopt_next(SYSTEM_HOLDER, KeyRole::Builder).unwrap();
+        store.commit(&records[1..], &new).await.unwrap();
+        let done = other.commit(&[incident(2 + round)], other.builder()).await.unwrap();
+        let leaf = other.ledger().leaf(done[0].position, done[0].position + 1).unwrap();
+        assert_eq!(leaf.key, *new.public_key());
+        // Whoever holds the old key itself is refused.
+        let error = other.commit(&[incident(9)], &old).await.unwrap_err();
+        assert!(matches!(cause(&error), StoreError::Keyring(_)));
+    }
+}

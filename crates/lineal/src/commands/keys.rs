@@ -70,11 +70,12 @@ pub(super) async fn rotate(
     let signed_by = signed_by.map_err(|e| Failure::caused(Code::Usage, &e))?;
     let done = keys::rotate(project, holder, role.into(), signed_by.as_ref()).await?;
     printer.result(&done, || {
+        // A running control plane takes up a new builder file, not a new router key, and it reads settings once.
+        let in_token = project.store.keys().token(holder, role.into()).is_some();
         let restart = match role {
-            Role::Builder | Role::Router => {
-                "\n  restart `lineal serve` and `lineal gateway`; they still have the old one"
-            }
-            Role::Approver => "",
+            Role::Router => "\n  restart `lineal serve` and `lineal gateway`; they still have the old one",
+            Role::Builder if in_token => "\n  restart `lineal serve`; it still has the old one",
+            Role::Builder | Role::Approver => "",
         };
         let old = done.old.map(|old| format!("\n  {old} is revoked")).unwrap_or_default();
         format!("{holder} has a new {} key {}{old}\n  it is in {}{restart}", done.role, done.new, done.place)
