@@ -84,6 +84,15 @@ pub struct Initialised {
 impl Project {
     /// Makes `.lineal/` in `root`. `approver` gets a key that can approve.
     pub async fn init(root: &Path, approver: &str) -> Result<Initialised, Failure> {
+        Self::init_with(root, approver, None).await
+    }
+
+    /// [`Project::init`] whose key files open with the identity in the file `identity`; the settings will name it.
+    pub async fn init_with(
+        root: &Path,
+        approver: &str,
+        identity: Option<&Path>,
+    ) -> Result<Initialised, Failure> {
         let folder = root.join(FOLDER);
         if folder.exists() {
             return Err(Failure::new(
@@ -102,7 +111,9 @@ impl Project {
         files::create_directory(&staging)?;
         // A bare host name: Sigstore clients look a log up by the host of its URL.
         let origin = format!("{}.lineal.local", random_hex()?);
-        let identity = identity_path(root, None)?;
+        let named = identity.map(std::path::absolute).transpose();
+        let named = named.map_err(|e| Failure::caused(Code::File, &e))?;
+        let identity = identity_path(root, named.as_deref())?;
         let keys = Keys::new(&staging.join("keys")).with_identity(identity.clone());
         let store = Store::create_with(&staging, &origin, keys).await?;
         store.keys().create(holder.as_str(), KeyRole::Approver)?;
@@ -119,7 +130,7 @@ impl Project {
             approver: holder.to_string(),
             serve: "127.0.0.1:0".to_owned(),
             gateway: "127.0.0.1:0".to_owned(),
-            identity: None,
+            identity: named,
             signers: BTreeMap::new(),
         };
         let text = toml::to_string(&config).map_err(|e| Failure::caused(Code::Internal, &e))?;
@@ -207,7 +218,7 @@ fn identity_path(root: &Path, configured: Option<&Path>) -> Result<PathBuf, Fail
     let path = variable(IDENTITY_VARIABLE)
         .or_else(|| configured.map(Path::to_owned))
         .or_else(|| Some(variable("XDG_CONFIG_HOME")?.join("lineal/identity.txt")))
-        .or_else(|| Some(variable("HOME")?.join(".config/lineal/identity.txt")));
+        .or_else(|| Some(std::env::home_dir()?.join(".config/lineal/identity.txt")));
     let path = path.ok_or_else(|| {
         let text = format!("no place for the identity file: set HOME or {IDENTITY_VARIABLE}");
         Failure::new(Code::Key, text)

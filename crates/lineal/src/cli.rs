@@ -33,6 +33,10 @@ pub(crate) enum Command {
         /// Who gets a key that can approve.
         #[arg(long, default_value = "approver")]
         approver: String,
+        /// The file that opens the project's key files, made if it is not there; the user's otherwise. The environment
+        /// variable LINEAL_IDENTITY goes before it.
+        #[arg(long, value_name = "FILE")]
+        identity: Option<PathBuf>,
     },
     /// Freeze and show data.
     #[command(subcommand)]

@@ -17,8 +17,8 @@ use super::{Done, open};
 use crate::client::{RoleFile, role};
 use crate::printer::{Printer, table};
 
-pub(super) async fn init(dir: &Path, approver: &str, printer: &Printer) -> Done {
-    let made = Project::init(dir, approver).await?;
+pub(super) async fn init(dir: &Path, approver: &str, identity: Option<&Path>, printer: &Printer) -> Done {
+    let made = Project::init_with(dir, approver, identity).await?;
     printer.result(&made, || {
         format!(
             "made {}\n  ledger {}\n  ledger key {}\n  {} can approve; the first {} ledger entries introduce the keys\n  \

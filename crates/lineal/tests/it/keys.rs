@@ -348,6 +348,27 @@ fn a_copy_of_the_project_cannot_sign_but_can_be_verified() {
 }
 
 #[test]
+fn a_project_can_have_an_identity_of_its_own() {
+    let project = Project::absent();
+    let own = tempfile::tempdir().unwrap();
+    let file = own.path().join("own.txt");
+    let lineal = |arguments: &[&str]| {
+        let mut command = project.command(arguments);
+        command.env_remove("LINEAL_IDENTITY").env("XDG_CONFIG_HOME", own.path().join("config"));
+        crate::project::Started::new(command).finish().json()
+    };
+    lineal(&["init", "--approver", "ana", "--identity", file.to_str().unwrap(), "--json"]);
+    assert!(file.exists());
+    // Without one, it is the user's.
+    lineal(&["ledger", "rotate", "ana", "approver", "--json"]);
+    assert!(!own.path().join("config").exists());
+    fs::remove_dir_all(project.path(".lineal")).unwrap();
+    lineal(&["init", "--approver", "ana", "--json"]);
+    assert!(own.path().join("config/lineal/identity.txt").exists());
+    lineal(&["ledger", "rotate", "ana", "approver", "--json"]);
+}
+
+#[test]
 fn keys_of_an_earlier_build_work_and_can_be_encrypted() {
     let project = Project::with_pipeline(ONE);
     let keys = thief::keys(&project);
