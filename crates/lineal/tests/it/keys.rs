@@ -140,6 +140,21 @@ fn every_key_is_replaced_and_what_was_proven_stays_proven() {
 }
 
 #[test]
+fn a_running_control_plane_goes_on_with_the_new_keys() {
+    let model = Model::new();
+    let _roles = model.serve();
+    model.first();
+    model.project.json(&["ledger", "rotate", "lineal", "builder"]);
+    model.project.json(&["ledger", "rotate", "--log"]);
+    let second = model.promoted(&["value=0.31"]);
+    let rollout = model.rollout(&second);
+    model.project.json(&["rollout", "abort", &rollout, "--reason", "drill"]);
+    assert_eq!(model.history(&rollout), ["started", "aborted"]);
+    assert_eq!(model.project.ledger()[0]["signer"], current(&model.project, "lineal", "builder")["id"]);
+    assert_eq!(model.project.json(&["verify", &second])["verified"], true);
+}
+
+#[test]
 fn a_signature_counts_before_the_revocation_and_not_after() {
     let model = Model::new();
     let approved = ("approved", "approvers.size() >= 1", "an approval is needed");
