@@ -6,6 +6,8 @@ use std::fmt;
 use lineal_engine::gate::PathError;
 use lineal_engine::pipeline::{OverrideError, PipelineError};
 use lineal_facts::name::NameError;
+use lineal_proof::checkpoint::CheckpointError;
+use lineal_proof::keyring::KeyringError;
 use lineal_sandbox::SandboxError;
 use lineal_store::files::FileError;
 use lineal_store::index::IndexError;
@@ -65,6 +67,8 @@ codes! {
     Refused, "refused", 1, 403;
     /// A chain of evidence has a gap.
     NotVerified, "not-verified", 1, 409;
+    /// A key that the ledger's keyring does not admit signed it.
+    UntrustedKey, "untrusted-key", 1, 403;
     /// A re-execution gave other bytes.
     NotReproduced, "not-reproduced", 1, 409;
     /// A rollout cannot do that in its present state.
@@ -216,8 +220,8 @@ fn tree_code(error: &TreeError) -> Code {
 
 fn ledger_code(error: &LedgerError) -> Code {
     match error {
-        LedgerError::Checkpoint { .. }
-        | LedgerError::Missing(_)
+        LedgerError::Checkpoint { source, .. } => checkpoint_code(source),
+        LedgerError::Missing(_)
         | LedgerError::Tile { .. }
         | LedgerError::Leaf { .. }
         | LedgerError::Contradiction(_) => Code::Tampered,
@@ -226,12 +230,30 @@ fn ledger_code(error: &LedgerError) -> Code {
     }
 }
 
+fn checkpoint_code(error: &CheckpointError) -> Code {
+    match error {
+        CheckpointError::Retired { .. } => Code::UntrustedKey,
+        // In the project's own folder, a checkpoint without any known signature was changed or exchanged.
+        CheckpointError::Unsigned(_)
+        | CheckpointError::Format(_)
+        | CheckpointError::Checkpoint(_)
+        | CheckpointError::Key(_)
+        | CheckpointError::Signature(_) => Code::Tampered,
+    }
+}
+
+/// What a key statement that a reader must refuse means: somebody without the right signed, or the ledger was changed.
+pub(crate) fn keyring_code(error: &KeyringError) -> Code {
+    if error.is_about_the_signer() { Code::UntrustedKey } else { Code::Tampered }
+}
+
 fn index_code(error: &IndexError) -> Code {
     match error {
         IndexError::Database(_) | IndexError::Value { .. } => Code::Internal,
         IndexError::Ledger(ledger) => ledger_code(ledger),
         IndexError::Statement { source, .. } => blob_code(source),
-        IndexError::Format { .. } | IndexError::Key { .. } => Code::Tampered,
+        IndexError::Format { .. } => Code::Tampered,
+        IndexError::Key { source, .. } => keyring_code(source),
         IndexError::File(_) | IndexError::Damaged(_) => Code::File,
     }
 }
@@ -241,7 +263,7 @@ fn store_code(error: &StoreError) -> Code {
         StoreError::Absent(_) => Code::ProjectAbsent,
         StoreError::Present(_) => Code::ProjectPresent,
         StoreError::Json(_) | StoreError::Statement(_) | StoreError::Interrupted => Code::Internal,
-        StoreError::Sign(_) | StoreError::Key(_) => Code::Key,
+        StoreError::Sign(_) | StoreError::Key(_) | StoreError::Keyring(_) => Code::Key,
         StoreError::Group(inner) => store_code(inner),
         StoreError::Blob(blob) => blob_code(blob),
         StoreError::Ledger(ledger) => ledger_code(ledger),

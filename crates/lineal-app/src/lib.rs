@@ -4,6 +4,7 @@
 //! * [`data`], [`run`], [`step`], [`environment`], [`gates`], [`reproduce`]: from data to a tested model.
 //! * [`model`], [`promotion`], [`serving`], [`control`]: from a tested model to production.
 //! * [`model_signing`]: a model's files signed for other tools, and any directory checked against such a signature.
+//! * [`keys`]: replacing and revoking keys.
 //! * [`verify`], [`lineage`]: what can be proven, and how things hang together.
 
 pub mod control;
@@ -12,6 +13,7 @@ pub mod definition;
 pub mod environment;
 pub mod failure;
 pub mod gates;
+pub mod keys;
 pub mod lineage;
 pub mod model;
 pub mod model_signing;

@@ -1,5 +1,6 @@
 //! A project: the folder with `.lineal/`, its settings and the clock.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -8,9 +9,10 @@ use lineal_facts::statement::Subject;
 use lineal_facts::{Predicate, Statement, Timestamp};
 use lineal_proof::Signer;
 use lineal_sandbox::Launcher;
-use lineal_store::Store;
 use lineal_store::files::{self, Context};
+use lineal_store::keys::Pkcs11Uri;
 use lineal_store::store::SYSTEM_HOLDER;
+use lineal_store::{Keys, Store};
 use serde::{Deserialize, Serialize};
 
 use crate::failure::{Code, Failure};
@@ -21,6 +23,8 @@ pub const SANDBOX_LAUNCH: &str = "sandbox-launch";
 pub const MODEL_SERVER: &str = "model-server";
 /// The folder that holds everything.
 pub const FOLDER: &str = ".lineal";
+/// Names the identity file that opens key files; it goes before the settings.
+pub const IDENTITY_VARIABLE: &str = "LINEAL_IDENTITY";
 const CONFIG_LIMIT_BYTES: u64 = 64 << 10;
 
 /// An open project.
@@ -52,6 +56,12 @@ pub struct Config {
     pub serve: String,
     /// Where `lineal gateway` listens; port 0 takes a free one.
     pub gateway: String,
+    /// The identity file that opens key files; the one in the user's configuration folder otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<PathBuf>,
+    /// Keys in tokens: `pkcs11:` URIs by `builder`, `router` or `HOLDER.approver`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub signers: BTreeMap<String, String>,
 }
 
 /// What `lineal init` made.
@@ -67,11 +77,22 @@ pub struct Initialised {
     pub approver: String,
     /// Entries of the ledger so far.
     pub entries: u64,
+    /// The file that opens the project's key files.
+    pub identity: PathBuf,
 }
 
 impl Project {
     /// Makes `.lineal/` in `root`. `approver` gets a key that can approve.
     pub async fn init(root: &Path, approver: &str) -> Result<Initialised, Failure> {
+        Self::init_with(root, approver, None).await
+    }
+
+    /// [`Project::init`] whose key files open with the identity in the file `identity`; the settings will name it.
+    pub async fn init_with(
+        root: &Path,
+        approver: &str,
+        identity: Option<&Path>,
+    ) -> Result<Initialised, Failure> {
         let folder = root.join(FOLDER);
         if folder.exists() {
             return Err(Failure::new(
@@ -90,7 +111,11 @@ impl Project {
         files::create_directory(&staging)?;
         // A bare host name: Sigstore clients look a log up by the host of its URL.
         let origin = format!("{}.lineal.local", random_hex()?);
-        let store = Store::create(&staging, &origin).await?;
+        let named = identity.map(std::path::absolute).transpose();
+        let named = named.map_err(|e| Failure::caused(Code::File, &e))?;
+        let identity = identity_path(root, named.as_deref())?;
+        let keys = Keys::new(&staging.join("keys")).with_identity(identity.clone());
+        let store = Store::create_with(&staging, &origin, keys).await?;
         store.keys().create(holder.as_str(), KeyRole::Approver)?;
         let now = now();
         let statements = [
@@ -105,6 +130,8 @@ impl Project {
             approver: holder.to_string(),
             serve: "127.0.0.1:0".to_owned(),
             gateway: "127.0.0.1:0".to_owned(),
+            identity: named,
+            signers: BTreeMap::new(),
         };
         let text = toml::to_string(&config).map_err(|e| Failure::caused(Code::Internal, &e))?;
         files::replace(&staging.join("config.toml"), text.as_bytes())?;
@@ -118,6 +145,7 @@ impl Project {
             ledger_key,
             approver: holder.to_string(),
             entries: statements.len() as u64,
+            identity,
         })
     }
 
@@ -132,7 +160,10 @@ impl Project {
             )
         })?;
         let config = read_config(&root.join(FOLDER).join("config.toml"))?;
-        let store = Store::open(&root.join(FOLDER)).await?;
+        let keys = Keys::new(&root.join(FOLDER).join("keys"))
+            .with_identity(identity_path(root, config.identity.as_deref())?)
+            .with_tokens(tokens(root, &config.signers)?);
+        let store = Store::open_with(&root.join(FOLDER), keys).await?;
         let launcher = Launcher::new(&program, [SANDBOX_LAUNCH]);
         Ok(Self { root: root.to_owned(), store, config, program, launcher })
     }
@@ -173,9 +204,58 @@ fn key_statement(store: &Store, holder: &str, role: KeyRole, now: Timestamp) -> 
             role,
             state: KeyState::Active,
             public_key: key.to_pem(),
+            replaces: None,
+            reason: None,
             stated_at: now,
         }),
     })
+}
+
+/// Where the identity file is, or would be made: as the environment says, as the settings say, or below the user's
+/// configuration folder. Never below `.lineal`: who gets a copy of that must not get what opens its keys.
+fn identity_path(root: &Path, configured: Option<&Path>) -> Result<PathBuf, Failure> {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let path = variable(IDENTITY_VARIABLE)
+        .or_else(|| configured.map(Path::to_owned))
+        .or_else(|| Some(variable("XDG_CONFIG_HOME")?.join("lineal/identity.txt")))
+        .or_else(|| Some(std::env::home_dir()?.join(".config/lineal/identity.txt")));
+    let path = path.ok_or_else(|| {
+        let text = format!("no place for the identity file: set HOME or {IDENTITY_VARIABLE}");
+        Failure::new(Code::Key, text)
+    })?;
+    // A relative path must not mean another file in every folder.
+    let path = root.join(path);
+    if path.starts_with(root.join(FOLDER)) {
+        let text =
+            format!("the identity file `{}` must not be in `{FOLDER}`, whose keys it opens", path.display());
+        return Err(Failure::new(Code::Key, text));
+    }
+    Ok(path)
+}
+
+/// The keys in tokens that the settings name. Paths to PINs may be relative to the project.
+fn tokens(
+    root: &Path,
+    signers: &BTreeMap<String, String>,
+) -> Result<BTreeMap<(String, KeyRole), Pkcs11Uri>, Failure> {
+    let mut tokens = BTreeMap::new();
+    for (name, uri) in signers {
+        let place = match name.as_str() {
+            "builder" => (SYSTEM_HOLDER.to_owned(), KeyRole::Builder),
+            "router" => (SYSTEM_HOLDER.to_owned(), KeyRole::Router),
+            other => match other.strip_suffix(".approver") {
+                Some(holder) if !holder.is_empty() => (holder.to_owned(), KeyRole::Approver),
+                Some(_) | None => {
+                    let text = format!("`signers.{name}`: expected `builder`, `router` or `HOLDER.approver`");
+                    return Err(Failure::new(Code::Config, text));
+                }
+            },
+        };
+        let mut uri: Pkcs11Uri = uri.parse().map_err(|e| Failure::caused(Code::Config, &e))?;
+        uri.pin_file = root.join(&uri.pin_file);
+        tokens.insert(place, uri);
+    }
+    Ok(tokens)
 }
 
 fn read_config(path: &Path) -> Result<Config, Failure> {

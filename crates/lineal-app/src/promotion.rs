@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use lineal_engine::policy::{
     ApprovalFact, DataFact, Evaluation, GateFact, IncidentFact, ModelFact, Policy, PromotionFact,
@@ -14,7 +15,6 @@ use lineal_facts::predicate::{
 use lineal_facts::statement::Subject;
 use lineal_facts::{Digest, EnvironmentName, ModelVersion, Predicate, Statement, Timestamp};
 use lineal_proof::{Keyring, Signer};
-use lineal_store::FileSigner;
 use lineal_store::files;
 use lineal_store::index::VersionRow;
 use serde::Serialize;
@@ -77,9 +77,10 @@ pub async fn approve(
     }
     let row = model::find(project, version).await?;
     load_policy(project, environment)?;
-    let signer = match approver {
-        Approver::Holder(holder) => project.store.keys().load(holder, KeyRole::Approver)?,
-        Approver::KeyFile(path) => FileSigner::load(path)?,
+    let keys = project.store.keys();
+    let signer: Arc<dyn Signer> = match approver {
+        Approver::Holder(holder) => keys.signer(holder, KeyRole::Approver)?,
+        Approver::KeyFile(path) => Arc::new(keys.load_file(path)?),
     };
     let keyring = project.store.index().keyring().await?;
     let size = project.store.index().size().await?;
@@ -100,7 +101,7 @@ pub async fn approve(
         }),
     };
     let approver = key.holder.clone();
-    let committed = project.store.commit(&[statement], &signer).await?;
+    let committed = project.store.commit(&[statement], &*signer).await?;
     let statement = committed.first().map_or(row.digest, |c| c.statement);
     Ok(Approved {
         version: version.clone(),

@@ -4,13 +4,13 @@
 mod chain;
 
 use lineal_facts::predicate::KeyRole;
-use lineal_facts::{Digest, ModelVersion, Predicate, RunId, SnapshotRef, Statement};
+use lineal_facts::{Digest, ModelVersion, RunId, SnapshotRef, Statement};
 use lineal_proof::{Keyring, tree};
 use lineal_store::Index;
 use lineal_store::ledger::Head;
 use serde::Serialize;
 
-use crate::failure::{Code, Failure, chain as error_chain};
+use crate::failure::{Code, Failure, chain as error_chain, keyring_code};
 use crate::project::Project;
 use crate::workspace::Workspace;
 
@@ -197,6 +197,8 @@ impl Checker<'_> {
             }
             self.collect_key(position, &leaf.key.id(), &leaf.data);
         }
+        self.log_keys();
+        let store = &self.project.store;
         let detail = format!(
             "{} entries re-hashed, root {}, checkpoint signed by {}",
             head.size,
@@ -215,17 +217,33 @@ impl Checker<'_> {
                 return self.failed(&format!("statement at ledger position {position}"), &failure);
             }
         };
-        if let Predicate::Key(record) = &statement.predicate
-            && let Err(error) = self.keyring.apply(position, signer, record)
-        {
-            self.finding(
-                Code::Tampered,
-                format!("key at ledger position {position}: {}", error_chain(&error)),
-            );
+        if let Err(error) = self.keyring.apply_statement(position, signer, &statement) {
+            let message = format!("key at ledger position {position}: {}", error_chain(&error));
+            self.finding(keyring_code(&error), message);
         }
     }
 
-    /// Checks one statement: in the ledger, included under the checkpoint, signed by a key that counts in `role`.
+    /// Every later key that checkpoints are checked with was introduced by the ledger itself.
+    fn log_keys(&mut self) {
+        let known = self.project.store.ledger().log_keys().get();
+        let recorded = self.keyring.log_keys();
+        // One that was recorded a moment ago may not be known yet; the next writer sees to that.
+        let agree = known.later().len() <= recorded.len()
+            && known
+                .later()
+                .iter()
+                .zip(recorded)
+                .all(|((from, key), recorded)| *from == recorded.position + 1 && *key == recorded.key);
+        let first = known.all().next().map(|key| *key.log_id().as_bytes());
+        let begins = recorded.first().is_none_or(|next| Some(*next.replaces.as_bytes()) == first);
+        if !agree || !begins {
+            let message = "`keys/ledger.vkey` names other log keys than the ledger introduced".to_owned();
+            self.finding(Code::UntrustedKey, message);
+        }
+    }
+
+    /// Checks one statement: in the ledger, included under the checkpoint, signed by a key that counts in `role`, or in
+    /// the role that its kind needs.
     async fn statement(&mut self, digest: &Digest, role: Option<KeyRole>) -> Result<Checked, Failure> {
         let store = &self.project.store;
         let gap = |message: String| Failure::new(Code::NotVerified, message);
@@ -242,13 +260,16 @@ impl Checker<'_> {
             .map_err(|e| tampered(format!("ledger entry {}: {}", entry.position, error_chain(&e))))?;
         let pae = store.blobs().read(digest)?;
         leaf.verify(&pae).map_err(|e| tampered(format!("statement {digest}: {}", error_chain(&e))))?;
+        let statement = store.statement(digest)?;
         let key = leaf.key.id();
-        let holder = match role {
-            Some(role) => self.keyring.accepts(&key, role, entry.position).map(|k| k.holder.clone()),
-            None => Ok(self.keyring.holder(&key, entry.position).unwrap_or("an unknown key").to_owned()),
+        let admitted = match role {
+            Some(role) => self.keyring.accepts(&key, role, entry.position),
+            None => self.keyring.admits(&key, &statement.predicate, entry.position),
         };
-        let holder = holder.map_err(|e| gap(format!("statement {digest}: {}", error_chain(&e))))?;
-        Ok(Checked { position: entry.position, statement: store.statement(digest)?, holder })
+        let holder = admitted.map(|key| key.holder.clone()).map_err(|e| {
+            Failure::new(Code::UntrustedKey, format!("statement {digest}: {}", error_chain(&e)))
+        })?;
+        Ok(Checked { position: entry.position, statement, holder })
     }
 
     async fn any_statement(&mut self, digest: &Digest) -> Node {

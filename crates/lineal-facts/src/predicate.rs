@@ -114,6 +114,24 @@ impl Predicate {
             Self::Unknown { .. } => "unknown",
         }
     }
+
+    /// The role of the keys whose signature makes the statement count; `None` where this build cannot say.
+    pub const fn signed_by(&self) -> Option<KeyRole> {
+        match self {
+            Self::Key(_)
+            | Self::Dataset(_)
+            | Self::Provenance(_)
+            | Self::RunSealed(_)
+            | Self::TestResult(_)
+            | Self::ModelVersion(_)
+            | Self::ModelSignature(_)
+            | Self::Promotion(_)
+            | Self::Rollout(_)
+            | Self::Incident(_) => Some(KeyRole::Builder),
+            Self::Approval(_) => Some(KeyRole::Approver),
+            Self::Unknown { .. } => None,
+        }
+    }
 }
 
 fn shaped<T: DeserializeOwned>(value: Value) -> Result<T, JsonError> {

@@ -3,6 +3,7 @@
 //! Formats: <https://c2sp.org/signed-note> and <https://c2sp.org/tlog-checkpoint>. Signatures are Ed25519 (type 0x01);
 //! lines of other types (witness cosignatures, ML-DSA) are carried along and not judged.
 
+mod log_keys;
 mod note;
 
 use std::fmt;
@@ -13,6 +14,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 
+pub use log_keys::{LOG_KEYS_LIMIT, LogKeys};
 pub use note::{NOTE_LIMIT_BYTES, Note, NoteSignature, SIGNATURES_LIMIT};
 
 use crate::tree::{Hash, SIZE_LIMIT};
@@ -43,6 +45,14 @@ pub enum CheckpointError {
     /// No signature of the log named in the first line by a key that the verifier knows.
     #[error("the log `{0}` has no signature by a known key on this note")]
     Unsigned(String),
+    /// Signed by a key of the log that does not sign checkpoints of this size.
+    #[error("the checkpoint of {size} entries is not signed by the log key of that size, `{wanted}`")]
+    Retired {
+        /// The checkpoint's size.
+        size: u64,
+        /// The verifier key that should have signed.
+        wanted: String,
+    },
 }
 
 /// The size and root of a log at some moment.

@@ -51,6 +51,11 @@ pub trait Signer: Send + Sync {
 
     /// Signs SHA-256 of `message`; yields an ASN.1 DER `ECDSA-Sig-Value`.
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignError>;
+
+    /// Whether signing waits for something outside this process, so that a caller moves it off its event loop.
+    fn waits(&self) -> bool {
+        false
+    }
 }
 
 impl PublicKey {
@@ -131,6 +136,22 @@ impl PublicKey {
         }
         self.parsed.verify_sig(message, signature_der).map_err(|_| SignatureError)
     }
+}
+
+/// The ASN.1 DER form of a P-256 signature that a token gives as r and s, each of 32 bytes; `None` for other lengths.
+pub fn signature_to_der(fixed: &[u8]) -> Option<Vec<u8>> {
+    const HALF_BYTES: usize = 32;
+    let (r, s) = fixed.split_at_checked(HALF_BYTES).filter(|(_, s)| s.len() == HALF_BYTES)?;
+    let integer = |half: &[u8]| {
+        let start = half.iter().position(|byte| *byte != 0).unwrap_or(HALF_BYTES - 1);
+        let digits = half.get(start..).unwrap_or_default();
+        // A leading one bit would make it negative.
+        let sign: &[u8] = if digits.first().is_some_and(|byte| *byte >= 0x80) { &[0] } else { &[] };
+        let length = (sign.len() + digits.len()) as u8;
+        [&[0x02, length], sign, digits].concat()
+    };
+    let body = [integer(r), integer(s)].concat();
+    Some([&[0x30, body.len() as u8], &body[..]].concat())
 }
 
 impl PartialEq for PublicKey {

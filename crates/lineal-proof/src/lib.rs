@@ -23,7 +23,7 @@ pub mod tree;
 pub mod verify;
 
 pub use bundle::{Bundle, VerifiedBundle};
-pub use checkpoint::{Checkpoint, LogSigner, Note, Verified, VerifierKey};
+pub use checkpoint::{Checkpoint, LogKeys, LogSigner, Note, Verified, VerifierKey};
 pub use envelope::Envelope;
 pub use key::{PublicKey, Signer};
 pub use keyring::{Keyring, TrustedKey};

@@ -70,7 +70,7 @@ impl From<CheckpointError> for VerifyError {
                 Self::Malformed(text)
             }
             CheckpointError::Signature(_) => Self::Tampered(text),
-            CheckpointError::Unsigned(_) => Self::UntrustedKey(text),
+            CheckpointError::Unsigned(_) | CheckpointError::Retired { .. } => Self::UntrustedKey(text),
         }
     }
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use lineal_facts::{Digest, Predicate, Statement, StatementError};
+use lineal_facts::{Digest, Statement, StatementError};
 use lineal_proof::keyring::{Keyring, KeyringError};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Row, SqliteConnection, SqlitePool};
@@ -26,7 +26,7 @@ pub use query::{
 
 const SCHEMA: &str = include_str!("index/schema.sql");
 /// Raised whenever the tables or the projection change; an index of another version is rebuilt.
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
 const CONNECTION_LIMIT: u32 = 4;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -135,9 +135,9 @@ impl Index {
                 Err(source) => return Err(IndexError::Statement { position, source }),
             };
             let entry = apply::Entry { position, statement: leaf.data, key: leaf.key.id() };
-            if let Some(Statement { predicate: Predicate::Key(record), .. }) = &statement {
+            if let Some(statement) = &statement {
                 keyring
-                    .apply(position, &entry.key, record)
+                    .apply_statement(position, &entry.key, statement)
                     .map_err(|source| IndexError::Key { position, source })?;
             }
             apply::apply(&mut transaction, &entry, statement.as_ref(), &keyring).await?;

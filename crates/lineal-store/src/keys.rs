@@ -1,31 +1,45 @@
-//! Signing keys as files that only their owner can read.
+//! Signing keys: files that only their owner can read, encrypted at rest, or keys in a token that never leave it.
 //!
-//! `keys/<holder>.<role>.pem` holds a P-256 key (PKCS#8), `keys/ledger.seed` the Ed25519 seed that signs checkpoints,
-//! `keys/ledger.vkey` its public form. Keys are never printed; errors name files, not contents.
+//! `keys/<holder>.<role>.pem.age` holds a P-256 key (PKCS #8), `keys/ledger.seed.age` the Ed25519 seed that signs
+//! checkpoints, `keys/ledger.vkey` its public form. Without `.age` a file is not encrypted; both kinds are read. Keys
+//! are never printed; errors name files, not contents.
 
+mod file_signer;
+mod identity;
+mod log_key;
+pub mod pkcs11;
+mod system_signer;
+
+use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use lineal_facts::predicate::KeyRole;
-use lineal_proof::key::SignError;
-use lineal_proof::{LogSigner, PublicKey, Signer, VerifierKey};
+use lineal_proof::Signer;
+use zeroize::Zeroizing;
 
 use crate::files::{self, Context, FileError};
 
-const PEM_HEADER: &str = "-----BEGIN PRIVATE KEY-----";
-const PEM_FOOTER: &str = "-----END PRIVATE KEY-----";
-const PEM_LINE_CHARS: usize = 64;
-const FILE_LIMIT_BYTES: u64 = 16 << 10;
+pub use file_signer::FileSigner;
+pub use identity::Identity;
+pub use log_key::KnownLogKeys;
+pub use pkcs11::{Pkcs11Error, Pkcs11Signer, Pkcs11Uri};
+pub use system_signer::SystemSigner;
 
-/// The folder of keys.
+const FILE_LIMIT_BYTES: u64 = 16 << 10;
+/// The extension of encrypted key files.
+const ENCRYPTED: &str = "age";
+
+/// The folder of keys. Clones share what was opened.
 #[derive(Debug, Clone)]
 pub struct Keys {
     root: PathBuf,
+    identity_path: Option<PathBuf>,
+    tokens: Arc<BTreeMap<(String, KeyRole), Pkcs11Uri>>,
+    identity: Arc<OnceLock<Identity>>,
+    log_seed: Arc<log_key::LogSeed>,
 }
 
 /// Why a key cannot be made or used.
@@ -43,6 +57,26 @@ pub enum KeyError {
     /// Not a P-256 key in PKCS#8 PEM, or not an Ed25519 seed.
     #[error("`{}` does not hold a key of the expected form", .0.display())]
     Format(PathBuf),
+    /// An encrypted key file, and no identity was named.
+    #[error("key file `{}` is encrypted and no identity file was named", .0.display())]
+    NoIdentity(PathBuf),
+    /// The identity file is not there.
+    #[error("there is no identity file `{}`, which opens the project's key files; put the copy back, or name another with LINEAL_IDENTITY", .0.display())]
+    IdentityMissing(PathBuf),
+    /// Not an age identity.
+    #[error("`{}` does not hold one age X25519 identity", .0.display())]
+    IdentityFormat(PathBuf),
+    /// Encrypted for another identity, or damaged.
+    #[error("the identity file `{}` does not open the key file `{}`", identity.display(), path.display())]
+    Locked {
+        /// The key file.
+        path: PathBuf,
+        /// The identity that was tried.
+        identity: PathBuf,
+    },
+    /// A key in a token.
+    #[error(transparent)]
+    Token(#[from] Pkcs11Error),
     /// The crypto library failed.
     #[error("the crypto library could not make a key")]
     Generation,
@@ -51,130 +85,218 @@ pub enum KeyError {
     File(#[from] FileError),
 }
 
-/// A P-256 key from a file.
-#[derive(Debug)]
-pub struct FileSigner {
-    pair: EcdsaKeyPair,
-    public: PublicKey,
-}
-
 impl Keys {
-    /// The keys below `root`.
+    /// The keys below `root`. New files are not encrypted.
     pub fn new(root: &Path) -> Self {
-        Self { root: root.to_owned() }
-    }
-
-    /// Where the key of `holder` in `role` is.
-    pub fn path(&self, holder: &str, role: KeyRole) -> PathBuf {
-        let role = match role {
-            KeyRole::Builder => "builder",
-            KeyRole::Approver => "approver",
-            KeyRole::Router => "router",
-        };
-        self.root.join(format!("{holder}.{role}.pem"))
-    }
-
-    /// Makes a key for `holder` in `role`.
-    pub fn create(&self, holder: &str, role: KeyRole) -> Result<FileSigner, KeyError> {
-        let path = self.path(holder, role);
-        let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &SystemRandom::new())
-            .map_err(|_| KeyError::Generation)?;
-        self.write_secret(&path, to_pem(document.as_ref()).as_bytes())?;
-        FileSigner::load(&path)
-    }
-
-    /// The key of `holder` in `role`.
-    pub fn load(&self, holder: &str, role: KeyRole) -> Result<FileSigner, KeyError> {
-        FileSigner::load(&self.path(holder, role))
-    }
-
-    /// Makes the key that signs checkpoints of the log called `origin`.
-    pub fn create_log_key(&self, origin: &str) -> Result<LogSigner, KeyError> {
-        let mut seed = [0; 32];
-        getrandom::fill(&mut seed).map_err(|_| KeyError::Generation)?;
-        let signer = LogSigner::from_seed(origin, &seed).map_err(|_| KeyError::Generation)?;
-        let text = format!("{origin}\n{}\n", hex::encode(seed));
-        self.write_secret(&self.log_seed_path(), text.as_bytes())?;
-        files::replace(&self.log_vkey_path(), format!("{}\n", signer.vkey()).as_bytes())?;
-        Ok(signer)
-    }
-
-    /// The key that signs checkpoints.
-    pub fn load_log_key(&self) -> Result<LogSigner, KeyError> {
-        let path = self.log_seed_path();
-        let text = read_secret(&path)?;
-        let format = || KeyError::Format(path.clone());
-        let (origin, seed_hex) = text.trim_end().split_once('\n').ok_or_else(format)?;
-        let mut seed = [0; 32];
-        hex::decode_to_slice(seed_hex, &mut seed).map_err(|_| format())?;
-        LogSigner::from_seed(origin, &seed).map_err(|_| format())
-    }
-
-    /// The public key of the log.
-    pub fn log_verifier(&self) -> Result<VerifierKey, KeyError> {
-        let path = self.log_vkey_path();
-        if !path.exists() {
-            return Err(KeyError::Missing(path));
+        Self {
+            root: root.to_owned(),
+            identity_path: None,
+            tokens: Arc::default(),
+            identity: Arc::default(),
+            log_seed: Arc::default(),
         }
-        let bytes = files::read_limited(&path, FILE_LIMIT_BYTES)?;
-        let text = String::from_utf8(bytes).map_err(|_| KeyError::Format(path.clone()))?;
-        text.trim_end().parse().map_err(|_| KeyError::Format(path))
     }
 
-    fn log_seed_path(&self) -> PathBuf {
-        self.root.join("ledger.seed")
+    /// New files are encrypted for the identity in the file `path`, which is made when it is first needed.
+    #[must_use]
+    pub fn with_identity(self, path: PathBuf) -> Self {
+        Self { identity_path: Some(path), ..self }
     }
 
-    fn log_vkey_path(&self) -> PathBuf {
-        self.root.join("ledger.vkey")
+    /// The keys of these holders and roles are in tokens.
+    #[must_use]
+    pub fn with_tokens(self, tokens: BTreeMap<(String, KeyRole), Pkcs11Uri>) -> Self {
+        Self { tokens: Arc::new(tokens), ..self }
     }
 
-    fn write_secret(&self, path: &Path, bytes: &[u8]) -> Result<(), KeyError> {
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.root
+    }
+
+    /// The file with the identity that key files are encrypted for, if there is one.
+    pub fn identity_path(&self) -> Option<&Path> {
+        self.identity_path.as_deref()
+    }
+
+    /// Where the key of `holder` in `role` is, or would be made.
+    pub fn path(&self, holder: &str, role: KeyRole) -> PathBuf {
+        self.secret_path(&name(holder, role))
+    }
+
+    /// Makes a key file for `holder` in `role`.
+    pub fn create(&self, holder: &str, role: KeyRole) -> Result<FileSigner, KeyError> {
+        self.create_named(&name(holder, role))
+    }
+
+    /// The key file of `holder` in `role`.
+    pub fn load(&self, holder: &str, role: KeyRole) -> Result<FileSigner, KeyError> {
+        self.load_file(&self.path(holder, role))
+    }
+
+    /// A key file anywhere, encrypted or not.
+    pub fn load_file(&self, path: &Path) -> Result<FileSigner, KeyError> {
+        FileSigner::from_pem(&self.open_secret(path)?, path)
+    }
+
+    /// What signs for `holder` in `role`: the key in the token that the settings name, else the key file.
+    pub fn signer(&self, holder: &str, role: KeyRole) -> Result<Arc<dyn Signer>, KeyError> {
+        match self.token(holder, role) {
+            Some(uri) => Ok(Arc::new(Pkcs11Signer::connect(uri)?)),
+            None => Ok(Arc::new(self.load(holder, role)?)),
+        }
+    }
+
+    /// The token that has the key of `holder` in `role`, if the settings name one.
+    pub fn token(&self, holder: &str, role: KeyRole) -> Option<&Pkcs11Uri> {
+        self.tokens.get(&(holder.to_owned(), role))
+    }
+
+    /// Makes a key file that waits to take over from the present one.
+    pub fn create_next(&self, holder: &str, role: KeyRole) -> Result<FileSigner, KeyError> {
+        self.create_named(&next_name(holder, role))
+    }
+
+    /// The key file that waits, if there is one.
+    pub fn next(&self, holder: &str, role: KeyRole) -> Result<Option<FileSigner>, KeyError> {
+        let path = self.secret_path(&next_name(holder, role));
+        if path.exists() { self.load_file(&path).map(Some) } else { Ok(None) }
+    }
+
+    /// The waiting key file replaces the present one, whose key is gone with this.
+    pub fn adopt_next(&self, holder: &str, role: KeyRole) -> Result<(), KeyError> {
+        self.rename_secret(&next_name(holder, role), &name(holder, role))
+    }
+
+    /// Forgets the waiting key file.
+    pub fn discard_next(&self, holder: &str, role: KeyRole) -> Result<(), KeyError> {
+        self.remove_secret(&next_name(holder, role))
+    }
+
+    /// Removes the key file of `holder` in `role`.
+    pub fn remove(&self, holder: &str, role: KeyRole) -> Result<(), KeyError> {
+        self.remove_secret(&name(holder, role))
+    }
+
+    /// Encrypts every key file that is not; yields their former names.
+    pub fn encrypt_all(&self) -> Result<Vec<PathBuf>, KeyError> {
+        let mut done = Vec::new();
+        let entries = fs::read_dir(&self.root).context("read", &self.root)?;
+        let mut paths = entries
+            .map(|entry| Ok(entry.context("read", &self.root)?.path()))
+            .collect::<Result<Vec<_>, FileError>>()?;
+        paths.sort();
+        for path in paths {
+            if !path.extension().is_some_and(|e| e == "pem" || e == "seed") {
+                continue;
+            }
+            let text = read_secret(&path)?;
+            let encrypted = encrypted(&path);
+            files::replace(&encrypted, &self.identity(true)?.encrypt(text.as_bytes())?)?;
+            // What was written must open before the only other copy goes.
+            if *self.open_secret(&encrypted)? != *text {
+                return Err(KeyError::Format(encrypted));
+            }
+            fs::remove_file(&path).context("remove", &path)?;
+            done.push(path);
+        }
+        files::sync_directory(&self.root)?;
+        Ok(done)
+    }
+
+    fn create_named(&self, name: &str) -> Result<FileSigner, KeyError> {
+        self.write_secret(name, &FileSigner::generate()?)?;
+        self.load_file(&self.secret_path(name))
+    }
+
+    /// The file of that name: the encrypted one if it is there, else the plain one, else where it would be made.
+    fn secret_path(&self, name: &str) -> PathBuf {
+        let plain = self.root.join(name);
+        let encrypted = encrypted(&plain);
+        let prefers_plain = plain.exists() || self.identity_path.is_none();
+        if prefers_plain && !encrypted.exists() { plain } else { encrypted }
+    }
+
+    fn open_secret(&self, path: &Path) -> Result<Zeroizing<String>, KeyError> {
+        if path.extension().is_none_or(|e| e != ENCRYPTED) {
+            return read_secret(path);
+        }
+        let cipher = read_owned(path)?;
+        if self.identity_path.is_none() {
+            return Err(KeyError::NoIdentity(path.to_owned()));
+        }
+        let plain = self.identity(false)?.decrypt(&cipher, path)?;
+        let text = std::str::from_utf8(&plain).map_err(|_| KeyError::Format(path.to_owned()))?;
+        Ok(Zeroizing::new(text.to_owned()))
+    }
+
+    fn write_secret(&self, name: &str, text: &str) -> Result<(), KeyError> {
+        let path = self.secret_path(name);
         if path.exists() {
-            return Err(KeyError::Exists(path.to_owned()));
+            return Err(KeyError::Exists(path));
         }
         files::create_directory(&self.root)?;
         fs::set_permissions(&self.root, Permissions::from_mode(0o700)).context("protect", &self.root)?;
         // `tempfile` creates with mode 0600, so the secret is never readable by others.
-        files::replace(path, bytes)?;
+        if self.identity_path.is_some() {
+            files::replace(&path, &self.identity(true)?.encrypt(text.as_bytes())?)?;
+        } else {
+            files::replace(&path, text.as_bytes())?;
+        }
         Ok(())
     }
-}
 
-impl FileSigner {
-    /// Reads a key file, refusing one that others can read.
-    pub fn load(path: &Path) -> Result<Self, KeyError> {
-        let text = read_secret(path)?;
-        let format = || KeyError::Format(path.to_owned());
-        let body: String = text
-            .trim()
-            .strip_prefix(PEM_HEADER)
-            .and_then(|t| t.strip_suffix(PEM_FOOTER))
-            .ok_or_else(format)?
-            .split_whitespace()
-            .collect();
-        let der = STANDARD.decode(body).map_err(|_| format())?;
-        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &der).map_err(|_| format())?;
-        let public = PublicKey::from_point(pair.public_key().as_ref()).map_err(|_| format())?;
-        Ok(Self { pair, public })
+    fn rename_secret(&self, from: &str, to: &str) -> Result<(), KeyError> {
+        let (source, old) = (self.secret_path(from), self.secret_path(to));
+        let plain = self.root.join(to);
+        let target =
+            if source.extension().is_some_and(|e| e == ENCRYPTED) { encrypted(&plain) } else { plain };
+        // A plain file under an encrypted one, or the other way round: the old one must not be found again.
+        if old != target && old.exists() {
+            fs::remove_file(&old).context("remove", &old)?;
+        }
+        fs::rename(&source, &target).context("rename to", &target)?;
+        files::sync_directory(&self.root)?;
+        Ok(())
+    }
+
+    fn remove_secret(&self, name: &str) -> Result<(), KeyError> {
+        let path = self.secret_path(name);
+        if path.exists() {
+            fs::remove_file(&path).context("remove", &path)?;
+            files::sync_directory(&self.root)?;
+        }
+        Ok(())
+    }
+
+    /// The identity, read once in a process.
+    fn identity(&self, create: bool) -> Result<&Identity, KeyError> {
+        if let Some(identity) = self.identity.get() {
+            return Ok(identity);
+        }
+        let path = self.identity_path.as_ref().ok_or_else(|| KeyError::NoIdentity(self.root.clone()))?;
+        let identity = if create { Identity::load_or_create(path)? } else { Identity::load(path)? };
+        Ok(self.identity.get_or_init(|| identity))
     }
 }
 
-impl Signer for FileSigner {
-    fn public_key(&self) -> &PublicKey {
-        &self.public
-    }
-
-    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignError> {
-        let signature = self
-            .pair
-            .sign(&SystemRandom::new(), message)
-            .map_err(|_| SignError("signing failed".to_owned()))?;
-        Ok(signature.as_ref().to_vec())
-    }
+fn name(holder: &str, role: KeyRole) -> String {
+    format!("{holder}.{role}.pem")
 }
 
-fn read_secret(path: &Path) -> Result<String, KeyError> {
+fn next_name(holder: &str, role: KeyRole) -> String {
+    format!("{holder}.{role}.next.pem")
+}
+
+fn encrypted(plain: &Path) -> PathBuf {
+    let mut path = plain.as_os_str().to_owned();
+    path.push(".");
+    path.push(ENCRYPTED);
+    path.into()
+}
+
+/// The bytes of a file that only its owner can read.
+fn read_owned(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     if !path.exists() {
         return Err(KeyError::Missing(path.to_owned()));
     }
@@ -182,23 +304,13 @@ fn read_secret(path: &Path) -> Result<String, KeyError> {
     if mode & 0o077 != 0 {
         return Err(KeyError::Exposed(path.to_owned()));
     }
-    let bytes = files::read_limited(path, FILE_LIMIT_BYTES)?;
-    String::from_utf8(bytes).map_err(|_| KeyError::Format(path.to_owned()))
+    Ok(Zeroizing::new(files::read_limited(path, FILE_LIMIT_BYTES)?))
 }
 
-fn to_pem(der: &[u8]) -> String {
-    let body = STANDARD.encode(der);
-    let mut text = format!("{PEM_HEADER}\n");
-    let mut rest = body.as_str();
-    while !rest.is_empty() {
-        let (line, after) = rest.split_at(rest.len().min(PEM_LINE_CHARS));
-        text.push_str(line);
-        text.push('\n');
-        rest = after;
-    }
-    text.push_str(PEM_FOOTER);
-    text.push('\n');
-    text
+fn read_secret(path: &Path) -> Result<Zeroizing<String>, KeyError> {
+    let bytes = read_owned(path)?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| KeyError::Format(path.to_owned()))?;
+    Ok(Zeroizing::new(text.to_owned()))
 }
 
 #[cfg(test)]

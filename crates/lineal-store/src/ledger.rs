@@ -9,13 +9,14 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use lineal_proof::checkpoint::{self, CheckpointError};
+use lineal_proof::checkpoint::CheckpointError;
 use lineal_proof::leaf::LeafError;
 use lineal_proof::tile::{self, TileError};
 use lineal_proof::tree::{self, ProofError};
 use lineal_proof::{Checkpoint, Edge, EntryBundleId, Hash, Leaf, LogSigner, TileId, VerifierKey};
 
 use crate::files::{self, Context, FileError};
+use crate::keys::KnownLogKeys;
 
 const CHECKPOINT_LIMIT_BYTES: u64 = 64 << 10;
 const TILE_LIMIT_BYTES: u64 = 17 << 20;
@@ -25,11 +26,13 @@ const WIDTH: u64 = tile::TILE_WIDTH as u64;
 #[derive(Debug, Clone)]
 pub struct Ledger {
     root: PathBuf,
-    verifier: VerifierKey,
+    keys: KnownLogKeys,
 }
 
 /// Called with each entry's position and bytes.
 type Visitor<'a> = dyn FnMut(u64, &[u8]) -> Result<(), LedgerError> + 'a;
+/// Makes the note of a checkpoint.
+type Sign<'a> = dyn Fn(&Checkpoint) -> Result<Vec<u8>, CheckpointError> + 'a;
 /// A file of the log and its content.
 type Write = (PathBuf, Vec<u8>);
 
@@ -100,9 +103,9 @@ impl From<TileError> for LedgerError {
 }
 
 impl Ledger {
-    /// The log below `root`, whose checkpoints `verifier` checks.
-    pub fn new(root: &Path, verifier: VerifierKey) -> Self {
-        Self { root: root.to_owned(), verifier }
+    /// The log below `root`, whose checkpoints `keys` check: one verifier key, or the history of the log's keys.
+    pub fn new(root: &Path, keys: impl Into<KnownLogKeys>) -> Self {
+        Self { root: root.to_owned(), keys: keys.into() }
     }
 
     /// The folder.
@@ -110,9 +113,14 @@ impl Ledger {
         &self.root
     }
 
-    /// The key that checkpoints are checked with.
-    pub fn verifier(&self) -> &VerifierKey {
-        &self.verifier
+    /// The key that signs the next checkpoint, as last read.
+    pub fn verifier(&self) -> VerifierKey {
+        self.keys.get().current().clone()
+    }
+
+    /// The keys that checkpoints are checked with.
+    pub fn log_keys(&self) -> &KnownLogKeys {
+        &self.keys
     }
 
     /// The published checkpoint; `None` before the first append.
@@ -122,8 +130,7 @@ impl Ledger {
             return Ok(None);
         }
         let note = files::read_limited(&path, CHECKPOINT_LIMIT_BYTES)?;
-        let verified = checkpoint::open(&note, std::slice::from_ref(&self.verifier))
-            .map_err(|source| LedgerError::Checkpoint { path, source })?;
+        let verified = self.keys.open(&note).map_err(|source| LedgerError::Checkpoint { path, source })?;
         let checkpoint = verified.value;
         Ok(Some(Head { size: checkpoint.size, root: checkpoint.root, note }))
     }
@@ -157,6 +164,19 @@ impl Ledger {
     /// Appends `leaves` and publishes a checkpoint over everything. On error nothing was published, except when the
     /// disk lied about the last sync; the caller learns the truth from [`Ledger::head`].
     pub fn append(&self, signer: &LogSigner, leaves: &[Leaf]) -> Result<Head, LedgerError> {
+        self.append_signed(leaves, &|checkpoint| signer.sign(checkpoint))
+    }
+
+    /// Appends the record of a new log key; the checkpoint is signed by the old key and the new one.
+    pub fn append_hand_over(
+        &self,
+        (old, new): (&LogSigner, &LogSigner),
+        record: Leaf,
+    ) -> Result<Head, LedgerError> {
+        self.append_signed(&[record], &|checkpoint| old.hand_over(new, checkpoint))
+    }
+
+    fn append_signed(&self, leaves: &[Leaf], sign: &Sign<'_>) -> Result<Head, LedgerError> {
         let head = self.head()?;
         let old_size = head.as_ref().map_or(0, |head| head.size);
         let mut edge = Edge::load(old_size, |id| self.read_tile(id))?;
@@ -172,8 +192,8 @@ impl Ledger {
             edge.append(&hashes).into_iter().map(|w| (self.root.join(w.id.path()), w.bytes)).collect();
         writes.extend(self.bundle_writes(old_size, &entries)?);
         self.write_tiles(&writes)?;
-        let value = Checkpoint::new(self.verifier.name(), edge.size(), edge.root());
-        let note = signer.sign(&value).map_err(|source| self.checkpoint_error(source))?;
+        let value = Checkpoint::new(self.verifier().name(), edge.size(), edge.root());
+        let note = sign(&value).map_err(|source| self.checkpoint_error(source))?;
         files::replace(&self.checkpoint_path(), &note)?;
         self.remove_replaced(old_size, edge.size());
         Ok(Head { size: edge.size(), root: edge.root(), note })

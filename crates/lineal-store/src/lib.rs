@@ -23,6 +23,6 @@ pub mod walk;
 
 pub use blob::{BlobError, BlobStore};
 pub use index::Index;
-pub use keys::{FileSigner, KeyError, Keys};
+pub use keys::{FileSigner, KeyError, Keys, SystemSigner};
 pub use ledger::{Ledger, LedgerError};
 pub use store::{Committed, Store, StoreError};

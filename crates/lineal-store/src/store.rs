@@ -7,18 +7,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use lineal_facts::json::JsonError;
-use lineal_facts::predicate::KeyRole;
-use lineal_facts::statement::PAYLOAD_TYPE;
-use lineal_facts::{Digest, Statement, StatementError};
+use lineal_facts::predicate::{KeyRecord, KeyRole, KeyState};
+use lineal_facts::statement::{PAYLOAD_TYPE, Subject};
+use lineal_facts::{Digest, Predicate, Statement, StatementError, Timestamp};
 use lineal_proof::envelope;
 use lineal_proof::key::SignError;
+use lineal_proof::keyring::{Keyring, KeyringError};
 use lineal_proof::{Leaf, Signer};
 use tokio::sync::oneshot;
 
 use crate::blob::{BlobError, BlobStore};
 use crate::files::{self, Context, FileError};
 use crate::index::{Index, IndexError};
-use crate::keys::{FileSigner, KeyError, Keys};
+use crate::keys::{KeyError, Keys, SystemSigner};
 use crate::ledger::{Head, Ledger, LedgerError};
 
 /// Most statements in one group commit; more wait for the next one.
@@ -36,7 +37,9 @@ pub struct Store {
     ledger: Ledger,
     index: Index,
     keys: Keys,
-    builder: Arc<FileSigner>,
+    builder: Arc<SystemSigner>,
+    /// The builder key in force, if another process replaced it since this store was opened. Locked for a moment only.
+    successor: Arc<Mutex<Option<Arc<SystemSigner>>>>,
     queue: Arc<CommitQueue>,
 }
 
@@ -51,6 +54,8 @@ struct CommitQueue {
 #[derive(Debug)]
 struct Waiting {
     leaves: Vec<Leaf>,
+    /// What the leaves are about.
+    statements: Vec<Statement>,
     answer: oneshot::Sender<Result<u64, Arc<StoreError>>>,
 }
 
@@ -81,6 +86,9 @@ pub enum StoreError {
     /// The key refused to sign.
     #[error("a statement could not be signed: {0}")]
     Sign(#[from] SignError),
+    /// The key does not count, or a key statement breaks the rules. Nothing was written.
+    #[error("not recorded, because nobody would believe it: {0}")]
+    Keyring(#[from] KeyringError),
     /// Another commit of the same group failed, and this one with it.
     #[error("the group commit failed: {0}")]
     Group(Arc<Self>),
@@ -107,32 +115,40 @@ pub enum StoreError {
 impl Store {
     /// Makes a new, empty store in `root` with the keys of the system. The caller commits the key statements.
     pub async fn create(root: &Path, origin: &str) -> Result<Self, StoreError> {
+        Self::create_with(root, origin, Keys::new(&root.join("keys"))).await
+    }
+
+    /// [`Store::create`] with these keys, which are in the folder `keys` below `root`.
+    pub async fn create_with(root: &Path, origin: &str, keys: Keys) -> Result<Self, StoreError> {
         if root.join("log").exists() || root.join("keys").exists() {
             return Err(StoreError::Present(root.to_owned()));
         }
         files::create_directory(&root.join("log"))?;
-        let keys = Keys::new(&root.join("keys"));
         keys.create(SYSTEM_HOLDER, KeyRole::Builder)?;
         keys.create(SYSTEM_HOLDER, KeyRole::Router)?;
         keys.create_log_key(origin)?;
-        Self::open(root).await
+        Self::open_with(root, keys).await
     }
 
     /// Opens the store in `root` and repairs what an interrupted process left behind.
     pub async fn open(root: &Path) -> Result<Self, StoreError> {
+        Self::open_with(root, Keys::new(&root.join("keys"))).await
+    }
+
+    /// [`Store::open`] with these keys, which are in the folder `keys` below `root`.
+    pub async fn open_with(root: &Path, keys: Keys) -> Result<Self, StoreError> {
         if !root.join("keys").is_dir() {
             return Err(StoreError::Absent(root.to_owned()));
         }
-        let blobs = BlobStore::open(&root.join("blobs"))?;
-        let keys = Keys::new(&root.join("keys"));
-        let ledger = Ledger::new(&root.join("log"), keys.log_verifier()?);
-        let builder = Arc::new(keys.load(SYSTEM_HOLDER, KeyRole::Builder)?);
+        let blobs = Arc::new(BlobStore::open(&root.join("blobs"))?);
+        let ledger = Ledger::new(&root.join("log"), keys.log_keys()?);
         let index = Index::open(&root.join("index.db")).await?;
-        let queue = Arc::default();
-        let store =
-            Self { root: root.to_owned(), blobs: Arc::new(blobs), ledger, index, keys, builder, queue };
-        store.repair().await?;
-        Ok(store)
+        repair(root, &blobs, &ledger, &index).await?;
+        let keyring = index.keyring().await?;
+        let public = keyring.current(SYSTEM_HOLDER, KeyRole::Builder).map(|entry| entry.key.clone());
+        let builder = Arc::new(SystemSigner::new(&keys, SYSTEM_HOLDER, public)?);
+        let (root, successor, queue) = (root.to_owned(), Arc::default(), Arc::default());
+        Ok(Self { root, blobs, ledger, index, keys, builder, successor, queue })
     }
 
     /// The folder.
@@ -160,14 +176,45 @@ impl Store {
         &self.keys
     }
 
-    /// The key of the system itself.
-    pub fn builder(&self) -> &FileSigner {
+    /// The key of the system itself, as of the opening. [`Store::commit`] follows its rotation.
+    pub fn builder(&self) -> &SystemSigner {
         &self.builder
     }
 
     /// Signs `statements` with `signer` and appends them, in order and in one checkpoint. When this returns, they and
     /// every blob put before are durable and indexed. Concurrent calls share one group commit.
+    ///
+    /// What the keyring would not let count is refused and not written: a key that is unknown, revoked or of another
+    /// role, a key statement that breaks the rules.
     pub async fn commit(
+        &self,
+        statements: &[Statement],
+        signer: &dyn Signer,
+    ) -> Result<Vec<Committed>, StoreError> {
+        // Only who passes `builder()` means the system, whatever its key is; another signer means itself.
+        if !std::ptr::addr_eq(std::ptr::from_ref(signer), Arc::as_ptr(&self.builder)) {
+            return self.commit_by(statements, signer).await;
+        }
+        let successor = self.successor.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let builder = successor.unwrap_or_else(|| self.builder.clone());
+        let refused = match self.commit_by(statements, &*builder).await {
+            Err(error) if is_revoked(&error, &builder.public_key().id()) => error,
+            done => return done,
+        };
+        // Another process may have replaced the key since this one started.
+        let keyring = self.index.keyring().await?;
+        match keyring.current(SYSTEM_HOLDER, KeyRole::Builder) {
+            Some(entry) if entry.key != *builder.public_key() => {
+                let next = SystemSigner::new(&self.keys, SYSTEM_HOLDER, Some(entry.key.clone()))?;
+                let next = Arc::new(next);
+                *self.successor.lock().unwrap_or_else(PoisonError::into_inner) = Some(next.clone());
+                self.commit_by(statements, &*next).await
+            }
+            Some(_) | None => Err(refused),
+        }
+    }
+
+    async fn commit_by(
         &self,
         statements: &[Statement],
         signer: &dyn Signer,
@@ -175,10 +222,11 @@ impl Store {
         if statements.is_empty() {
             return Ok(Vec::new());
         }
-        let leaves = statements.iter().map(|s| self.prepare(s, signer)).collect::<Result<Vec<_>, _>>()?;
+        let prepare = || statements.iter().map(|s| self.prepare(s, signer)).collect::<Result<Vec<_>, _>>();
+        let leaves = if signer.waits() { off_the_loop(prepare)? } else { prepare()? };
         let digests: Vec<Digest> = leaves.iter().map(|leaf| leaf.data).collect();
         let (answer, mut receive) = oneshot::channel();
-        self.queue.lock().push_back(Waiting { leaves, answer });
+        self.queue.lock().push_back(Waiting { leaves, statements: statements.to_vec(), answer });
         let answered = {
             let _leader = self.queue.leader.lock().await;
             // Whoever was written by an earlier leader must not lead: it would write a group of the few who came
@@ -206,7 +254,7 @@ impl Store {
 
     /// Empties the index and makes it again from ledger and blobs.
     pub async fn rebuild_index(&self) -> Result<(), StoreError> {
-        let _lock = self.lock().await?;
+        let _lock = lock(&self.root).await?;
         Ok(self.index.rebuild(&self.ledger, &self.blobs).await?)
     }
 
@@ -220,9 +268,45 @@ impl Store {
         Ok(Leaf { data, signature, key: signer.public_key().clone() })
     }
 
-    async fn write_group(&self, group: Vec<Waiting>) {
-        let leaves: Vec<Leaf> = group.iter().flat_map(|w| w.leaves.iter().cloned()).collect();
-        match self.write(leaves).await {
+    /// Replaces the key that signs checkpoints, and records that. The log keeps its name; the old key signs its last
+    /// checkpoint together with the new one, and is gone when this returns.
+    pub async fn rotate_log_key(&self, now: Timestamp) -> Result<Committed, StoreError> {
+        let _lock = lock(&self.root).await?;
+        let keyring = self.current_keyring().await?;
+        self.settle_log_key(&keyring)?;
+        let old = self.keys.load_log_key()?;
+        let new = self.keys.create_next_log_key(old.verifier_key().name())?;
+        let id = |hash: lineal_proof::Hash| Digest::from_bytes(*hash.as_bytes());
+        let statement = Statement {
+            subject: vec![Subject::new(format!("key/{}", new.verifier_key().name()), id(new.log_id()))],
+            predicate: Predicate::Key(KeyRecord {
+                holder: SYSTEM_HOLDER.to_owned(),
+                role: KeyRole::Log,
+                state: KeyState::Active,
+                public_key: new.vkey(),
+                replaces: Some(id(old.log_id())),
+                reason: None,
+                stated_at: now,
+            }),
+        };
+        let leaf = self.prepare(&statement, &*self.builder)?;
+        let position = self.index.size().await?;
+        keyring.clone().apply_statement(position, &leaf.key.id(), &statement)?;
+        let committed = Committed { statement: leaf.data, position };
+        let (blobs, ledger) = (self.blobs.clone(), self.ledger.clone());
+        run_blocking(move || {
+            blobs.sync()?;
+            ledger.append_hand_over((&old, &new), leaf)?;
+            Ok(())
+        })
+        .await?;
+        let keyring = self.current_keyring().await?;
+        self.settle_log_key(&keyring)?;
+        Ok(committed)
+    }
+
+    async fn write_group(&self, mut group: Vec<Waiting>) {
+        match self.write(&mut group).await {
             Ok(mut position) => {
                 for waiting in group {
                     let first = position;
@@ -240,46 +324,111 @@ impl Store {
         }
     }
 
-    /// Syncs, publishes, indexes. Returns the position of the first leaf.
-    async fn write(&self, leaves: Vec<Leaf>) -> Result<u64, StoreError> {
-        let lock = self.lock().await?;
-        let count = leaves.len() as u64;
+    /// Syncs, publishes, indexes what the keyring admits of the group; answers the others and takes them out. Returns
+    /// the position of the first leaf.
+    async fn write(&self, group: &mut Vec<Waiting>) -> Result<u64, StoreError> {
+        let lock = lock(&self.root).await?;
+        let mut keyring = self.current_keyring().await?;
+        self.settle_log_key(&keyring)?;
+        let first = self.index.size().await?;
+        let mut next = first;
+        for waiting in std::mem::take(group) {
+            match admitted(&keyring, next, &waiting) {
+                Ok(after) => {
+                    keyring = after;
+                    next += waiting.leaves.len() as u64;
+                    group.push(waiting);
+                }
+                Err(error) => {
+                    let _ = waiting.answer.send(Err(Arc::new(error.into())));
+                }
+            }
+        }
+        if group.is_empty() {
+            return Ok(first);
+        }
+        let leaves: Vec<Leaf> = group.iter().flat_map(|w| w.leaves.iter().cloned()).collect();
         let (blobs, ledger, keys) = (self.blobs.clone(), self.ledger.clone(), self.keys.clone());
-        let head = run_blocking(move || {
+        run_blocking(move || {
             blobs.sync()?;
-            Ok::<Head, StoreError>(ledger.append(&keys.load_log_key()?, &leaves)?)
+            Ok::<Head, StoreError>(ledger.append(&*keys.load_log_key()?, &leaves)?)
         })
         .await?;
         self.index.catch_up(&self.ledger, &self.blobs).await?;
         drop(lock);
-        Ok(head.size - count)
+        Ok(first)
     }
 
-    /// Brings the index up to date and removes files that writers abandoned long ago.
-    async fn repair(&self) -> Result<(), StoreError> {
-        if let Some(cutoff) = SystemTime::now().checked_sub(ABANDONED_AFTER) {
-            self.blobs.remove_abandoned(cutoff)?;
+    /// The keyring of the whole ledger. The caller holds the lock; another process may have appended before.
+    async fn current_keyring(&self) -> Result<Keyring, StoreError> {
+        self.index.catch_up(&self.ledger, &self.blobs).await?;
+        Ok(self.index.keyring().await?)
+    }
+
+    /// Finishes the change of the log key that an interrupted process began: once it is recorded it is done, before it
+    /// never was. The caller holds the lock.
+    fn settle_log_key(&self, keyring: &Keyring) -> Result<(), StoreError> {
+        let Some(next) = self.keys.next_log_key()? else { return Ok(()) };
+        match keyring.log_keys().iter().find(|recorded| recorded.key == *next.verifier_key()) {
+            Some(recorded) => self.keys.adopt_next_log_key(recorded.position + 1)?,
+            None => self.keys.discard_next_log_key()?,
         }
-        if self.index.size().await? != self.ledger.head()?.map_or(0, |head| head.size) {
-            let _lock = self.lock().await?;
-            self.index.catch_up(&self.ledger, &self.blobs).await?;
-        }
+        self.ledger.log_keys().reload()?;
         Ok(())
     }
+}
 
-    /// Waits for the right to append. The operating system releases it when the process dies.
-    async fn lock(&self) -> Result<File, StoreError> {
-        let path = self.lock_path();
-        run_blocking(move || {
-            let file = File::create(&path).context("open", &path)?;
-            file.lock().context("lock", &path)?;
-            Ok(file)
-        })
-        .await
+/// Brings the index up to date and removes files that writers abandoned long ago.
+async fn repair(root: &Path, blobs: &BlobStore, ledger: &Ledger, index: &Index) -> Result<(), StoreError> {
+    if let Some(cutoff) = SystemTime::now().checked_sub(ABANDONED_AFTER) {
+        blobs.remove_abandoned(cutoff)?;
     }
+    if index.size().await? != ledger.head()?.map_or(0, |head| head.size) {
+        let _lock = lock(root).await?;
+        index.catch_up(ledger, blobs).await?;
+    }
+    Ok(())
+}
 
-    fn lock_path(&self) -> PathBuf {
-        self.root.join("lock")
+/// Waits for the right to append. The operating system releases it when the process dies.
+async fn lock(root: &Path) -> Result<File, StoreError> {
+    let path = root.join("lock");
+    run_blocking(move || {
+        let file = File::create(&path).context("open", &path)?;
+        file.lock().context("lock", &path)?;
+        Ok(file)
+    })
+    .await
+}
+
+/// The keyring after `waiting` at `position`, if every statement of it would count.
+fn admitted(keyring: &Keyring, position: u64, waiting: &Waiting) -> Result<Keyring, KeyringError> {
+    let mut after = keyring.clone();
+    for (position, (leaf, statement)) in (position..).zip(waiting.leaves.iter().zip(&waiting.statements)) {
+        match &statement.predicate {
+            Predicate::Key(_) => after.apply_statement(position, &leaf.key.id(), statement)?,
+            other => {
+                after.admits(&leaf.key.id(), other, position)?;
+            }
+        }
+    }
+    Ok(after)
+}
+
+/// Whether a commit was refused because this key was revoked.
+fn is_revoked(error: &StoreError, key: &Digest) -> bool {
+    match error {
+        StoreError::Group(inner) => is_revoked(inner, key),
+        StoreError::Keyring(KeyringError::Revoked { key: revoked, .. }) => revoked == key,
+        _ => false,
+    }
+}
+
+/// Runs work that waits for a token, where it may, without holding up the other tasks of this thread.
+fn off_the_loop<T>(work: impl FnOnce() -> T) -> T {
+    match tokio::runtime::Handle::current().runtime_flavor() {
+        tokio::runtime::RuntimeFlavor::MultiThread => tokio::task::block_in_place(work),
+        _ => work(),
     }
 }
 

@@ -33,6 +33,10 @@ pub(crate) enum Command {
         /// Who gets a key that can approve.
         #[arg(long, default_value = "approver")]
         approver: String,
+        /// The file that opens the project's key files, made if it is not there; the user's otherwise. The environment
+        /// variable LINEAL_IDENTITY goes before it.
+        #[arg(long, value_name = "FILE")]
+        identity: Option<PathBuf>,
     },
     /// Freeze and show data.
     #[command(subcommand)]
@@ -364,8 +368,42 @@ pub(crate) struct SendArguments {
 pub(crate) enum LedgerCommand {
     /// Show entries, newest first.
     Show,
-    /// List the keys that count.
-    Keys,
+    /// List the keys that count and those that did.
+    Keys {
+        #[command(subcommand)]
+        command: Option<KeysCommand>,
+    },
+    /// Replace a key by a new one and revoke it, or replace the key that signs checkpoints.
+    #[command(
+        after_help = "Examples:\n  lineal ledger rotate lineal builder\n  lineal ledger rotate ana approver\n  lineal ledger rotate --log"
+    )]
+    Rotate {
+        /// Who holds the key; `lineal` holds those of the system.
+        #[arg(required_unless_present = "log")]
+        holder: Option<String>,
+        /// What the key signs.
+        #[arg(required_unless_present = "log")]
+        role: Option<Role>,
+        /// The key that signs checkpoints.
+        #[arg(long, conflicts_with_all = ["holder", "role", "signed_by"])]
+        log: bool,
+        /// The present builder key, if it is in a token that `.lineal/config.toml` no longer names.
+        #[arg(long, value_name = "PKCS11_URI")]
+        signed_by: Option<String>,
+    },
+    /// End a key: what it signs from here on does not count.
+    #[command(
+        after_help = "Examples:\n  lineal ledger revoke ana approver --reason \"left\"\n  lineal ledger revoke sha256:... --reason \"stolen\""
+    )]
+    Revoke {
+        /// The key's id, or who holds it.
+        key: String,
+        /// With a holder: what the key signs.
+        role: Option<Role>,
+        /// Why.
+        #[arg(long)]
+        reason: String,
+    },
     /// Print a Sigstore bundle of a statement with its proof of inclusion.
     Proof {
         /// The statement's digest.
@@ -373,6 +411,23 @@ pub(crate) enum LedgerCommand {
     },
     /// Make the index again from ledger and blobs.
     Rebuild,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeysCommand {
+    /// Encrypt key files that an earlier build left unencrypted.
+    Encrypt,
+}
+
+/// The roles of keys that people name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Role {
+    /// Statements of the system.
+    Builder,
+    /// Approvals.
+    Approver,
+    /// Route tables.
+    Router,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

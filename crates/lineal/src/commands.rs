@@ -2,6 +2,7 @@
 
 pub(crate) mod bench;
 mod data;
+mod keys;
 mod ledger;
 mod model;
 mod model_signing;
@@ -45,7 +46,9 @@ async fn dispatch(arguments: Arguments, printer: &Printer) -> Done {
     let dir = arguments.dir.clone();
     let open = || open(&dir);
     match arguments.command {
-        Command::Init { approver } => roles::init(&dir, &approver, printer).await,
+        Command::Init { approver, identity } => {
+            roles::init(&dir, &approver, identity.as_deref(), printer).await
+        }
         Command::Data(command) => data::run(&open().await?, command, printer).await,
         Command::Run(pipeline) => run::run(&open().await?, &pipeline, printer).await,
         Command::Plan(pipeline) => run::plan(&open().await?, &pipeline, None, printer).await,

@@ -26,8 +26,8 @@ struct Need {
     packages: &'static [&'static str],
 }
 
-/// pingora's compression is built by CMake and make; LightGBM wants libgomp.
-const NEEDS: [Need; 5] = [
+/// pingora's compression is built by CMake and make; LightGBM wants libgomp; tests keep keys in SoftHSM.
+const NEEDS: [Need; 6] = [
     Need { what: "a C compiler (`cc`)", present: || runs("cc"), packages: &["gcc", "libc6-dev"] },
     Need { what: "make", present: || runs("make"), packages: &["make"] },
     Need { what: "CMake", present: || runs("cmake"), packages: &["cmake"] },
@@ -37,6 +37,7 @@ const NEEDS: [Need; 5] = [
         packages: &["python3", "python3-venv"],
     },
     Need { what: "libgomp.so.1", present: has_libgomp, packages: &["libgomp1"] },
+    Need { what: "SoftHSM2", present: || runs("softhsm2-util"), packages: &["softhsm2"] },
 ];
 
 /// Installs what is missing through rustup and apt-get, or says what to install.

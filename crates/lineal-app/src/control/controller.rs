@@ -7,11 +7,10 @@ use std::time::Duration;
 use lineal_engine::observation::Report;
 use lineal_engine::rollout::{Command, Effect, Rollout, Start};
 use lineal_engine::route::RouteTable;
-use lineal_facts::predicate::{KeyRole, RolloutRecord, RolloutTransition};
+use lineal_facts::predicate::{RolloutRecord, RolloutTransition};
 use lineal_facts::statement::Subject;
 use lineal_facts::{EnvironmentName, ModelVersion, Predicate, RolloutId, Statement};
-use lineal_store::FileSigner;
-use lineal_store::store::SYSTEM_HOLDER;
+use lineal_proof::Signer;
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
@@ -20,10 +19,10 @@ use super::lane::{self, Lane, LaneKey, Server, ServerState};
 use super::publish::PublishedTable;
 use super::{LaneStatus, Message};
 use crate::failure::{Code, Failure};
-use crate::model;
 use crate::project::{Project, now, random_hex};
 use crate::promotion;
 use crate::serving::{ModelServer, ServeTarget, stop_others};
+use crate::{keys, model};
 
 /// How often observations are judged, servers looked at and states saved.
 const TICK: Duration = Duration::from_millis(100);
@@ -36,7 +35,7 @@ const GATEWAY_LIMIT: usize = 1000;
 
 pub(super) struct Controller {
     project: Project,
-    router: FileSigner,
+    router: Arc<dyn Signer>,
     sender: mpsc::Sender<Message>,
     publisher: watch::Sender<Arc<PublishedTable>>,
     generation: u64,
@@ -77,7 +76,7 @@ impl Controller {
         sender: mpsc::Sender<Message>,
         publisher: watch::Sender<Arc<PublishedTable>>,
     ) -> Result<Self, Failure> {
-        let router = project.store.keys().load(SYSTEM_HOLDER, KeyRole::Router)?;
+        let router = keys::router(&project).await?;
         // Gateways refuse tables that are not newer than theirs; the clock keeps generations rising across crashes.
         let generation = u64::try_from(now().unix_ms()).unwrap_or(0);
         let (lanes, join, gateways) = (BTreeMap::new(), Join::default(), BTreeMap::new());
@@ -331,7 +330,7 @@ impl Controller {
         self.generation = generation;
         let routes = self.lanes.values().filter_map(Lane::route).collect();
         let table = RouteTable { version: "1".to_owned(), generation, issued_at: now(), routes };
-        let published = PublishedTable::sign(&table, &self.router)?;
+        let published = PublishedTable::sign(&table, &*self.router)?;
         self.publisher.send_replace(Arc::new(published));
         let at = now();
         for lane in self.lanes.values_mut().filter(|lane| Some(&lane.key) != cause) {

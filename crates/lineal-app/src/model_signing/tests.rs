@@ -41,7 +41,7 @@ impl World {
         let path = ledger.inclusion_proof(committed.position, head.size).unwrap();
         let pae = project.store.blobs().read(&committed.statement).unwrap();
         let envelope = Envelope::from_pae(&pae, leaf.signature.clone()).unwrap();
-        let entry = LogEntry::new((committed.position, &leaf), path, &head.note, ledger.verifier()).unwrap();
+        let entry = LogEntry::new((committed.position, &leaf), path, &head.note, &ledger.verifier()).unwrap();
         let bundle = Bundle::make(envelope, &leaf.key, Some(entry));
         fs::write(self.check().signature, bundle.to_bytes()).unwrap();
     }

@@ -18,6 +18,26 @@ pub enum KeyRole {
     Approver,
     /// Route tables for gateways.
     Router,
+    /// Checkpoints of the log itself. The key is Ed25519, and not one of the keyring.
+    Log,
+}
+
+impl KeyRole {
+    /// The word that statements, file names and commands use.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Builder => "builder",
+            Self::Approver => "approver",
+            Self::Router => "router",
+            Self::Log => "log",
+        }
+    }
+}
+
+impl std::fmt::Display for KeyRole {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// Whether a key counts from this ledger position on.
@@ -30,7 +50,8 @@ pub enum KeyState {
     Revoked,
 }
 
-/// A signing key, its holder and role. Subject: the digest of the key's DER form.
+/// A signing key, its holder and role. Subject: the key's id, which is the digest of its DER form; of a log key, what a
+/// bundle calls the log id.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct KeyRecord {
@@ -40,8 +61,14 @@ pub struct KeyRecord {
     pub role: KeyRole,
     /// Whether it counts.
     pub state: KeyState,
-    /// The public key as PEM (SPKI, ECDSA P-256).
+    /// The public key: PEM (SPKI, ECDSA P-256), or the verifier key's line of a log key.
     pub public_key: String,
+    /// Of an active key: the id of the key of the same holder and role that it takes over from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<Digest>,
+    /// Of a revoked key: why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// When this was stated.
     pub stated_at: Timestamp,
 }

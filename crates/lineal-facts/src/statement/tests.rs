@@ -1,5 +1,5 @@
 use super::*;
-use crate::predicate::{Incident, Outcome, TestResult};
+use crate::predicate::{Incident, KeyRecord, KeyRole, KeyState, Outcome, TestResult};
 use crate::time::Timestamp;
 
 fn incident() -> Statement {
@@ -24,6 +24,50 @@ fn golden_bytes_v1() {
     );
     assert_eq!(String::from_utf8(incident().to_bytes().unwrap()).unwrap(), golden);
     assert_eq!(Statement::from_bytes(golden.as_bytes()).unwrap(), incident());
+}
+
+#[test]
+fn key_records_v1_with_and_without_the_later_fields() {
+    let key = Digest::of(b"key");
+    let mut record = KeyRecord {
+        holder: "ana".to_owned(),
+        role: KeyRole::Approver,
+        state: KeyState::Active,
+        public_key: "PEM".to_owned(),
+        replaces: None,
+        reason: None,
+        stated_at: Timestamp::from_unix_ms(0),
+    };
+    let golden = |fields: [&str; 4]| {
+        let [reason, replaces, role, state] = fields;
+        format!(
+            "{{\"_type\":\"https://in-toto.io/Statement/v1\",\"predicate\":{{\"holder\":\"ana\",\
+             \"publicKey\":\"PEM\",{reason}{replaces}\"role\":\"{role}\",\"state\":\"{state}\",\
+             \"statedAt\":\"1970-01-01T00:00:00Z\"}},\
+             \"predicateType\":\"https://lineal.dev/attestation/key/v1\",\
+             \"subject\":[{{\"digest\":{{\"sha256\":\"{}\"}},\"name\":\"key/ana\"}}]}}",
+            key.hex()
+        )
+    };
+    let check = |record: &KeyRecord, golden: String| {
+        let subject = vec![Subject::new("key/ana", key)];
+        let statement = Statement { subject, predicate: Predicate::Key(record.clone()) };
+        assert_eq!(String::from_utf8(statement.to_bytes().unwrap()).unwrap(), golden);
+        assert_eq!(Statement::from_bytes(golden.as_bytes()).unwrap(), statement);
+    };
+    // What the first builds wrote.
+    check(&record, golden(["", "", "approver", "active"]));
+    record.replaces = Some(Digest::of(b"old"));
+    let replaces = format!("\"replaces\":\"{}\",", Digest::of(b"old"));
+    check(&record, golden(["", &replaces, "approver", "active"]));
+    record = KeyRecord {
+        replaces: None,
+        reason: Some("lost".to_owned()),
+        role: KeyRole::Log,
+        state: KeyState::Revoked,
+        ..record
+    };
+    check(&record, golden(["\"reason\":\"lost\",", "", "log", "revoked"]));
 }
 
 #[test]

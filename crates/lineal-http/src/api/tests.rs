@@ -13,7 +13,8 @@ struct World {
 
 async fn world() -> World {
     let folder = tempfile::tempdir().unwrap();
-    Project::init(folder.path(), "ana").await.unwrap();
+    let identity = folder.path().join("identity.txt");
+    Project::init_with(folder.path(), "ana", Some(&identity)).await.unwrap();
     let project = Project::open(folder.path(), "/nonexistent/lineal".into()).await.unwrap();
     let control = Control::start(project.clone()).await.unwrap();
     World { _folder: folder, api: Api { control, project } }

@@ -71,6 +71,24 @@ fn json_of(bundle: &Bundle) -> Value {
 }
 
 #[test]
+fn a_replaced_log_key_proves_what_it_signed_in_time_and_nothing_later() {
+    let (before, after) = (World::new(7), World::new(9));
+    let mut keys = crate::LogKeys::new(before.log.verifier_key().clone());
+    let next = LogSigner::from_seed(ORIGIN, &[10; 32]).unwrap();
+    keys.push(8, next.verifier_key().clone()).unwrap();
+    let check = |world: &World| {
+        let bundle = world.bundle(3);
+        let size = bundle.entry.as_ref().unwrap().size;
+        verify(&bundle, world.key(), std::slice::from_ref(keys.at(size)), None)
+    };
+    check(&before).unwrap();
+    // A thief of the old key continues the log.
+    assert!(matches!(check(&after), Err(VerifyError::UntrustedKey(_))));
+    let successor = World { log: next, ..after };
+    check(&successor).unwrap();
+}
+
+#[test]
 fn a_bundle_round_trips_and_verifies() {
     let world = World::new(7);
     for index in 0..7 {

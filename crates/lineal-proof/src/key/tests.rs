@@ -82,6 +82,26 @@ fn signatures_verify_and_changed_ones_do_not() {
     assert!(key.verify(b"message", &[0x30; 1 << 20]).is_err());
 }
 
+#[test]
+fn signatures_of_fixed_length_become_der() {
+    use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
+    let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
+    let key = PublicKey::from_point(pair.public_key().as_ref()).unwrap();
+    // About one in 128 has a leading zero byte.
+    for number in 0..600_u32 {
+        let message = number.to_be_bytes();
+        let fixed = pair.sign(&aws_lc_rs::rand::SystemRandom::new(), &message).unwrap();
+        key.verify(&message, &signature_to_der(fixed.as_ref()).unwrap()).unwrap();
+    }
+    let mut small = [0; 64];
+    (small[31], small[62], small[63]) = (0x7f, 0x80, 1);
+    assert_eq!(signature_to_der(&small).unwrap(), [0x30, 8, 2, 1, 0x7f, 2, 3, 0, 0x80, 1]);
+    assert_eq!(signature_to_der(&[0; 64]).unwrap(), [0x30, 6, 2, 1, 0, 2, 1, 0]);
+    for length in [0, 32, 63, 65, 96] {
+        assert_eq!(signature_to_der(&vec![1; length]), None);
+    }
+}
+
 proptest! {
     #[test]
     fn nothing_panics(bytes in proptest::collection::vec(any::<u8>(), 0..120), text in ".{0,200}", at in 0..178_usize, byte in 0x20..0x7f_u8) {

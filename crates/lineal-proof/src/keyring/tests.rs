@@ -1,6 +1,8 @@
 use lineal_facts::Timestamp;
+use lineal_facts::statement::Subject;
 
 use super::*;
+use crate::LogSigner;
 use crate::key::Signer as _;
 use crate::test_keys::TestSigner;
 
@@ -14,6 +16,8 @@ fn record(key: &PublicKey, role: KeyRole, state: KeyState) -> KeyRecord {
         role,
         state,
         public_key: key.to_pem(),
+        replaces: None,
+        reason: None,
         stated_at: Timestamp::from_unix_ms(0),
     }
 }
@@ -118,4 +122,97 @@ fn contradicting_records_are_refused_and_change_nothing() {
     assert_eq!(ring.entries().len(), 2);
     assert!(ring.entries().iter().all(|entry| entry.revoked_at.is_none()));
     ring.apply(4, &signer, &fine).unwrap();
+}
+
+#[test]
+fn the_last_builder_can_be_replaced_but_not_revoked() {
+    let (mut ring, builder, _) = sample();
+    let signer = builder.id();
+    let end = record(&builder, KeyRole::Builder, KeyState::Revoked);
+    let refused = ring.apply(4, &signer, &end);
+    assert!(
+        matches!(refused, Err(KeyringError::Record { reason, .. }) if reason.contains("last builder key"))
+    );
+    let next = key();
+    let mut introduced = record(&next, KeyRole::Builder, KeyState::Active);
+    introduced.replaces = Some(signer);
+    ring.apply(4, &signer, &introduced).unwrap();
+    ring.apply(5, &next.id(), &KeyRecord { reason: Some("old".to_owned()), ..end }).unwrap();
+    let entry = ring.get(&signer).unwrap();
+    assert_eq!((entry.revoked_at, entry.reason.as_deref()), (Some(5), Some("old")));
+    assert_eq!(ring.current("ana", KeyRole::Builder).unwrap().key, next);
+    assert_eq!(ring.get(&next.id()).unwrap().replaces, Some(signer));
+    assert!(ring.apply(6, &next.id(), &record(&next, KeyRole::Builder, KeyState::Revoked)).is_err());
+}
+
+#[test]
+fn a_key_replaces_an_active_key_of_its_holder_and_role_only() {
+    let (mut ring, builder, approver) = sample();
+    let signer = builder.id();
+    let replaces = |role, holder: &str, old: Digest| {
+        let mut new = record(&key(), role, KeyState::Active);
+        (new.replaces, new.holder) = (Some(old), holder.to_owned());
+        new
+    };
+    for bad in [
+        replaces(KeyRole::Approver, "ana", key().id()),
+        replaces(KeyRole::Approver, "bob", approver.id()),
+        replaces(KeyRole::Router, "ana", approver.id()),
+    ] {
+        assert!(matches!(ring.apply(4, &signer, &bad), Err(KeyringError::Record { .. })), "{bad:?}");
+    }
+    ring.apply(4, &signer, &replaces(KeyRole::Approver, "ana", approver.id())).unwrap();
+    ring.apply(5, &signer, &record(&approver, KeyRole::Approver, KeyState::Revoked)).unwrap();
+    assert!(ring.apply(6, &signer, &replaces(KeyRole::Approver, "ana", approver.id())).is_err());
+}
+
+#[test]
+fn a_statement_is_about_the_key_that_it_introduces() {
+    let (ring, builder, approver) = sample();
+    let introduced = key();
+    let predicate = Predicate::Key(record(&introduced, KeyRole::Approver, KeyState::Active));
+    let about = |id| Statement { subject: vec![Subject::new("key/ana", id)], predicate: predicate.clone() };
+    for other in [builder.id(), approver.id(), Digest::of(b"x")] {
+        let refused = ring.clone().apply_statement(4, &builder.id(), &about(other));
+        assert!(matches!(refused, Err(KeyringError::Record { .. })));
+    }
+    let mut right = ring;
+    right.apply_statement(4, &builder.id(), &about(introduced.id())).unwrap();
+    assert_eq!(right.entries().len(), 3);
+}
+
+#[test]
+fn log_keys_follow_one_another() {
+    let log = |name: &str, seed| LogSigner::from_seed(name, &[seed; 32]).unwrap().verifier_key().clone();
+    let id = |key: &VerifierKey| Digest::from_bytes(*key.log_id().as_bytes());
+    let (mut ring, builder, approver) = sample();
+    let handover = |old: &VerifierKey, new: &VerifierKey| KeyRecord {
+        public_key: new.to_string(),
+        replaces: Some(id(old)),
+        ..record(&builder, KeyRole::Log, KeyState::Active)
+    };
+    let (first, second, third) = (log("log.example", 1), log("log.example", 2), log("log.example", 3));
+    let good = handover(&first, &second);
+    assert!(matches!(ring.apply(4, &approver.id(), &good), Err(KeyringError::Role { .. })));
+    for bad in [
+        KeyRecord { state: KeyState::Revoked, ..good.clone() },
+        KeyRecord { replaces: None, ..good.clone() },
+        KeyRecord { public_key: builder.to_pem(), ..good.clone() },
+        handover(&first, &first),
+    ] {
+        assert!(ring.apply(4, &builder.id(), &bad).is_err(), "{bad:?}");
+    }
+    ring.apply(4, &builder.id(), &good).unwrap();
+    for bad in [
+        good,
+        handover(&first, &third),
+        handover(&second, &first),
+        handover(&second, &log("other.example", 3)),
+    ] {
+        assert!(ring.apply(5, &builder.id(), &bad).is_err(), "{bad:?}");
+    }
+    ring.apply(5, &builder.id(), &handover(&second, &third)).unwrap();
+    let recorded: Vec<_> = ring.log_keys().iter().map(|key| (key.position, key.key.clone())).collect();
+    assert_eq!(recorded, [(4, second), (5, third)]);
+    assert_eq!(ring.entries().len(), 2, "a log key signs no statements");
 }

@@ -53,6 +53,17 @@ pub(super) async fn apply(
             subject.digest.sha256().to_string()
         );
     }
+    // An entry by a key that does not count has no effect on anything else.
+    let counts = match &statement.predicate {
+        // The keyring judged it before this.
+        Predicate::Key(_) => true,
+        // Their tables say whether they count.
+        Predicate::TestResult(_) | Predicate::Approval(_) | Predicate::Promotion(_) => true,
+        other => keyring.admits(&entry.key, other, entry.position).is_ok(),
+    };
+    if !counts {
+        return Ok(());
+    }
     let about = statement.subject.first().map(|s| s.digest.sha256().to_string()).unwrap_or_default();
     match &statement.predicate {
         Predicate::Key(record) => key(connection, entry, record).await,

@@ -15,6 +15,8 @@ fn key_statement(store: &Store) -> Statement {
             role: KeyRole::Builder,
             state: KeyState::Active,
             public_key: key.to_pem(),
+            replaces: None,
+            reason: None,
             stated_at: Timestamp::from_unix_ms(0),
         }),
     }
@@ -120,4 +122,155 @@ async fn only_one_project_a_folder_and_none_without_init() {
     assert!(matches!(Store::open(folder.path()).await, Err(StoreError::Absent(_))));
     let store = store(folder.path()).await;
     assert!(matches!(Store::create(store.root(), "x").await, Err(StoreError::Present(_))));
+}
+
+fn key_record(key: &lineal_proof::PublicKey, role: KeyRole, state: KeyState) -> Statement {
+    Statement {
+        subject: vec![Subject::new("key/ana", key.id())],
+        predicate: Predicate::Key(KeyRecord {
+            holder: "ana".to_owned(),
+            role,
+            state,
+            public_key: key.to_pem(),
+            replaces: None,
+            reason: None,
+            stated_at: Timestamp::from_unix_ms(0),
+        }),
+    }
+}
+
+/// What the group commit answered.
+fn cause(error: &StoreError) -> &StoreError {
+    match error {
+        StoreError::Group(inner) => cause(inner),
+        other => other,
+    }
+}
+
+#[tokio::test]
+async fn what_would_not_count_is_never_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path()).await;
+    let approver = store.keys().create("ana", KeyRole::Approver).unwrap();
+    let router = store.keys().load(SYSTEM_HOLDER, KeyRole::Router).unwrap();
+    let known = key_record(approver.public_key(), KeyRole::Approver, KeyState::Active);
+    let mut other_subject = known.clone();
+    other_subject.subject = vec![Subject::new("key/ana", Digest::of(b"x"))];
+    let revoke_builder = key_record(store.builder().public_key(), KeyRole::Builder, KeyState::Revoked);
+    let attempts: [(&Statement, &dyn Signer); 6] = [
+        (&incident(1), &approver),
+        (&incident(1), &router),
+        (&known, &approver),
+        (&other_subject, store.builder()),
+        (&revoke_builder, store.builder()),
+        (&key_record(approver.public_key(), KeyRole::Approver, KeyState::Revoked), store.builder()),
+    ];
+    for (statement, signer) in attempts {
+        let error = store.commit(std::slice::from_ref(statement), signer).await.unwrap_err();
+        assert!(matches!(cause(&error), StoreError::Keyring(_)), "{error}: {statement:?}");
+        assert_eq!(store.ledger().head().unwrap().unwrap().size, 1);
+    }
+    // Within one commit a record counts for what comes after it.
+    store.commit(&[known, incident(2)], store.builder()).await.unwrap();
+    let revoked = key_record(approver.public_key(), KeyRole::Approver, KeyState::Revoked);
+    let twice = store.commit(&[revoked.clone(), revoked], store.builder()).await.unwrap_err();
+    assert!(matches!(cause(&twice), StoreError::Keyring(_)), "{twice}");
+    assert_eq!(store.ledger().head().unwrap().unwrap().size, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_commit_takes_no_other_of_its_group_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path()).await;
+    let tasks: Vec<_> = (0..40)
+        .map(|n| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                let stranger = store.keys().load(SYSTEM_HOLDER, KeyRole::Router).unwrap();
+                let signer: &dyn Signer = if n % 2 == 0 { store.builder() } else { &stranger };
+                (n % 2 == 0, store.commit(&[incident(n)], signer).await)
+            })
+        })
+        .collect();
+    let mut positions = Vec::new();
+    for task in tasks {
+        match task.await.unwrap() {
+            (true, done) => positions.push(done.unwrap()[0].position),
+            (false, done) => assert!(matches!(cause(&done.unwrap_err()), StoreError::Keyring(_))),
+        }
+    }
+    positions.sort_unstable();
+    assert_eq!(positions, (1..=20).collect::<Vec<_>>());
+    assert_eq!(store.ledger().check().unwrap().unwrap().size, 21);
+}
+
+#[tokio::test]
+async fn a_rotated_log_key_reaches_other_processes() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path()).await;
+    let other = Store::open(store.root()).await.unwrap();
+    let old = store.ledger().verifier();
+    let committed = store.rotate_log_key(Timestamp::from_unix_ms(5)).await.unwrap();
+    assert_eq!(committed.position, 1);
+    assert_ne!(store.ledger().verifier(), old);
+    // The other one knew the old key only.
+    let next = other.commit(&[incident(1)], other.builder()).await.unwrap();
+    assert_eq!(next[0].position, 2);
+    assert_eq!(other.ledger().verifier(), store.ledger().verifier());
+    assert_eq!(store.ledger().check().unwrap().unwrap().size, 3);
+    store.rotate_log_key(Timestamp::from_unix_ms(6)).await.unwrap();
+    let keyring = store.index().keyring().await.unwrap();
+    assert_eq!(keyring.log_keys().len(), 2);
+    assert_eq!(store.ledger().log_keys().get().later().len(), 2);
+}
+
+/// The process died after the checkpoint with the record of the new key, before the key took over.
+#[tokio::test]
+async fn an_interrupted_rotation_of_the_log_key_is_finished_by_the_next_writer() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path()).await;
+    let keys = store.keys().clone();
+    let old = keys.load_log_key().unwrap();
+    let history = std::fs::read(keys.folder().join("ledger.vkey")).unwrap();
+    let seed = std::fs::read(keys.folder().join("ledger.seed")).unwrap();
+    store.rotate_log_key(Timestamp::from_unix_ms(5)).await.unwrap();
+    let new = store.ledger().verifier();
+    std::fs::rename(keys.folder().join("ledger.seed"), keys.folder().join("ledger.next.seed")).unwrap();
+    files::replace(&keys.folder().join("ledger.seed"), &seed).unwrap();
+    files::replace(&keys.folder().join("ledger.vkey"), &history).unwrap();
+    let again = Store::open(store.root()).await.unwrap();
+    assert_eq!(again.ledger().head().unwrap().unwrap().size, 2, "what is there can be read");
+    again.commit(&[incident(1)], again.builder()).await.unwrap();
+    assert_eq!(again.ledger().verifier(), new);
+    assert_eq!(again.ledger().log_keys().get().at(1), old.verifier_key());
+    assert_eq!(again.ledger().log_keys().get().at(2), &new);
+    assert_eq!(again.ledger().check().unwrap().unwrap().size, 3);
+    assert!(!keys.folder().join("ledger.next.seed").exists());
+}
+
+#[tokio::test]
+async fn a_rotated_builder_key_reaches_other_processes() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path()).await;
+    let other = Store::open(store.root()).await.unwrap();
+    other.commit(&[incident(1)], other.builder()).await.unwrap();
+    for round in 0..2 {
+        let old = store.keys().load(SYSTEM_HOLDER, KeyRole::Builder).unwrap();
+        let new = store.keys().create_next(SYSTEM_HOLDER, KeyRole::Builder).unwrap();
+        let mut records = [(&new, KeyState::Active), (&old, KeyState::Revoked)]
+            .map(|(key, state)| key_record(key.public_key(), KeyRole::Builder, state));
+        for record in &mut records {
+            let Predicate::Key(record) = &mut record.predicate else { unreachable!() };
+            record.holder = SYSTEM_HOLDER.to_owned();
+        }
+        store.commit(&records[..1], &old).await.unwrap();
+        store.keys().adopt_next(SYSTEM_HOLDER, KeyRole::Builder).unwrap();
+        store.commit(&records[1..], &new).await.unwrap();
+        let done = other.commit(&[incident(2 + round)], other.builder()).await.unwrap();
+        let leaf = other.ledger().leaf(done[0].position, done[0].position + 1).unwrap();
+        assert_eq!(leaf.key, *new.public_key());
+        // Whoever holds the old key itself is refused.
+        let error = other.commit(&[incident(9)], &old).await.unwrap_err();
+        assert!(matches!(cause(&error), StoreError::Keyring(_)));
+    }
 }

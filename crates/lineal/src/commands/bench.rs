@@ -54,7 +54,7 @@ pub(crate) async fn run(dir: &Path, command: BenchCommand, printer: &Printer) ->
 async fn ledger(arguments: LedgerArguments, printer: &Printer) -> Done {
     let root = std::env::temp_dir().join(format!("lineal-bench-{}", std::process::id()));
     std::fs::create_dir_all(&root).map_err(|e| Failure::caused(Code::File, &e))?;
-    Project::init(&root, "bench").await?;
+    Project::init_with(&root, "bench", Some(&root.join("identity.txt"))).await?;
     let project = Project::open(&root, super::program()?).await?;
     let per_caller = arguments.entries / arguments.callers.max(1);
     let started = Instant::now();

@@ -7,8 +7,8 @@ use lineal_facts::Digest;
 use lineal_proof::bundle::LogEntry;
 use lineal_proof::{Bundle, Envelope};
 
-use super::Done;
-use crate::cli::LedgerCommand;
+use super::{Done, keys};
+use crate::cli::{KeysCommand, LedgerCommand};
 use crate::printer::{Printer, table};
 
 pub(super) async fn run(project: &Project, command: LedgerCommand, printer: &Printer) -> Done {
@@ -24,35 +24,17 @@ pub(super) async fn run(project: &Project, command: LedgerCommand, printer: &Pri
                 table(&["#", "KIND", "STATEMENT", "SIGNED"], &rows.collect::<Vec<_>>())
             });
         }
-        LedgerCommand::Keys => {
-            let keyring = index.keyring().await?;
-            let value: Vec<_> = keyring
-                .entries()
-                .iter()
-                .map(|key| {
-                    let id = key.key.id().to_string();
-                    serde_json::json!({
-                        "holder": key.holder, "role": key.role, "id": id, "active_from": key.active_from,
-                        "revoked_at": key.revoked_at, "public_key": key.key.to_pem(),
-                    })
-                })
-                .collect();
-            printer.result(&value, || {
-                let rows = keyring.entries().iter().map(|key| {
-                    let role = serde_json::to_string(&key.role).unwrap_or_default();
-                    let state =
-                        key.revoked_at.map_or_else(|| "active".to_owned(), |at| format!("revoked at {at}"));
-                    vec![
-                        key.holder.clone(),
-                        role.trim_matches('"').to_owned(),
-                        state,
-                        key.key.id().to_string(),
-                    ]
-                });
-                let rows = rows.collect::<Vec<_>>();
-                let log = project.store.ledger().verifier();
-                format!("ledger key {log}\n{}", table(&["HOLDER", "ROLE", "STATE", "KEY"], &rows))
-            });
+        LedgerCommand::Keys { command: None } => keys::list(project, printer).await?,
+        LedgerCommand::Keys { command: Some(KeysCommand::Encrypt) } => keys::encrypt(project, printer)?,
+        LedgerCommand::Rotate { log: true, .. } => keys::rotate_log(project, printer).await?,
+        LedgerCommand::Rotate { holder, role, log: false, signed_by } => {
+            let (Some(holder), Some(role)) = (holder, role) else {
+                return Err(Failure::new(Code::Usage, "name the holder and the role, or --log"));
+            };
+            keys::rotate(project, &holder, role, signed_by.as_deref(), printer).await?;
+        }
+        LedgerCommand::Revoke { key, role, reason } => {
+            keys::revoke(project, &key, role, &reason, printer).await?;
         }
         LedgerCommand::Proof { statement } => printer.line(&proof(project, &parse(&statement)?).await?),
         LedgerCommand::Rebuild => {
@@ -81,8 +63,10 @@ pub(super) async fn proof(project: &Project, statement: &Digest) -> Result<Strin
     let path = store.ledger().inclusion_proof(entry.position, head.size)?;
     let pae = store.blobs().read(statement)?;
     let envelope = Envelope::from_pae(&pae, leaf.signature.clone()).map_err(|e| internal(&e))?;
-    let log_entry = LogEntry::new((entry.position, &leaf), path, &head.note, store.ledger().verifier())
-        .map_err(|e| internal(&e))?;
+    let log_keys = store.ledger().log_keys().get();
+    let signer = log_keys.at(head.size);
+    let log_entry =
+        LogEntry::new((entry.position, &leaf), path, &head.note, signer).map_err(|e| internal(&e))?;
     let bundle = Bundle::make(envelope, &leaf.key, Some(log_entry));
     let bytes = bundle.to_bytes();
     String::from_utf8(bytes).map_err(|e| internal(&e))

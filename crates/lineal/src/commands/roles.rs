@@ -7,25 +7,23 @@ use std::process::ExitCode;
 
 use lineal_app::control::Control;
 use lineal_app::{Code, Failure, Project};
-use lineal_facts::predicate::KeyRole;
 use lineal_gateway::GatewayConfig;
 use lineal_http::api::Api;
 use lineal_http::{ServeError, Served, serve as bind};
-use lineal_proof::Signer;
 use lineal_store::files;
-use lineal_store::store::SYSTEM_HOLDER;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Done, open};
 use crate::client::{RoleFile, role};
 use crate::printer::{Printer, table};
 
-pub(super) async fn init(dir: &Path, approver: &str, printer: &Printer) -> Done {
-    let made = Project::init(dir, approver).await?;
+pub(super) async fn init(dir: &Path, approver: &str, identity: Option<&Path>, printer: &Printer) -> Done {
+    let made = Project::init_with(dir, approver, identity).await?;
     printer.result(&made, || {
         format!(
-            "made {}\n  ledger {}\n  ledger key {}\n  {} can approve; the first {} ledger entries introduce the keys",
-            made.folder.display(), made.origin, made.ledger_key, made.approver, made.entries
+            "made {}\n  ledger {}\n  ledger key {}\n  {} can approve; the first {} ledger entries introduce the keys\n  \
+             {} opens the key files; keep a copy of it apart from the project",
+            made.folder.display(), made.origin, made.ledger_key, made.approver, made.entries, made.identity.display()
         )
     });
     Ok(ExitCode::SUCCESS)
@@ -84,7 +82,7 @@ pub(super) async fn gateway_config(
             role(&project.folder().join("work/serve.last"), "lineal serve").map_err(|_| failure)
         })?
         .url;
-    let router = project.store.keys().load(SYSTEM_HOLDER, KeyRole::Router)?;
+    let router = lineal_app::keys::router(&project).await?;
     let config = GatewayConfig {
         listen,
         control_plane,

@@ -111,18 +111,18 @@ fn a_wrong_key_cannot_approve() {
         model.project.refuses(&arguments.each_ref().map(String::as_str), 3, "key", fragments);
     };
     // A key of another project has the right form and is not registered here.
-    let other = crate::project::Project::new();
-    fs::copy(other.path(".lineal/keys/ana.approver.pem"), model.project.path("stranger.pem")).unwrap();
-    refuses("stranger.pem", &["cannot approve", "lineal ledger keys"]);
+    let other = model.project.beside();
+    fs::copy(other.path(".lineal/keys/ana.approver.pem.age"), model.project.path("stranger.age")).unwrap();
+    refuses("stranger.age", &["cannot approve", "lineal ledger keys"]);
     // A key of another role is registered and may not approve.
-    refuses(".lineal/keys/lineal.builder.pem", &["cannot approve"]);
+    refuses(".lineal/keys/lineal.builder.pem.age", &["cannot approve"]);
     refuses("nowhere.pem", &["no key file", "nowhere.pem"]);
     model.project.write("text.pem", "no key");
     fs::set_permissions(model.project.path("text.pem"), fs::Permissions::from_mode(0o600)).unwrap();
     refuses("text.pem", &["text.pem", "does not hold a key"]);
-    let mine = model.project.path(".lineal/keys/ana.approver.pem");
+    let mine = model.project.path(".lineal/keys/ana.approver.pem.age");
     fs::set_permissions(&mine, fs::Permissions::from_mode(0o644)).unwrap();
-    refuses(".lineal/keys/ana.approver.pem", &["can be read by others", "chmod 600"]);
+    refuses(".lineal/keys/ana.approver.pem.age", &["can be read by others", "chmod 600"]);
     let approve = ["approve", "toy/1", "--for", "production", "--reason", "r"];
     model.project.refuses(&approve, 3, "key", &["ana.approver.pem", "chmod 600"]);
     fs::set_permissions(&mine, fs::Permissions::from_mode(0o600)).unwrap();

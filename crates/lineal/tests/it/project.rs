@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -21,6 +22,9 @@ pub(crate) const HEAD: &str = "apiVersion: lineal.dev/v1alpha1\nkind: Pipeline\n
 /// A temporary folder with a project in it.
 pub(crate) struct Project {
     folder: TempDir,
+    /// Outside the project, as a user's configuration is: the identity file that opens the keys.
+    home: Arc<TempDir>,
+    variables: Vec<(&'static str, PathBuf)>,
 }
 
 /// What a command said.
@@ -48,7 +52,24 @@ impl Project {
 
     /// A folder without a project.
     pub(crate) fn absent() -> Self {
-        Self { folder: tempfile::Builder::new().prefix("lineal-it-").tempdir().unwrap() }
+        Self { folder: folder(), home: Arc::new(folder()), variables: Vec::new() }
+    }
+
+    /// A fresh project of the same user.
+    pub(crate) fn beside(&self) -> Self {
+        let project = Self { folder: folder(), home: self.home.clone(), variables: Vec::new() };
+        project.json(&["init", "--approver", "ana"]);
+        project
+    }
+
+    /// From now on, commands get this environment variable.
+    pub(crate) fn set_variable(&mut self, name: &'static str, value: PathBuf) {
+        self.variables.push((name, value));
+    }
+
+    /// The identity file of the user.
+    pub(crate) fn identity(&self) -> PathBuf {
+        self.home.path().join("identity.txt")
     }
 
     /// A fresh project with a pipeline: [`HEAD`] and `body`.
@@ -88,7 +109,8 @@ impl Project {
 
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lineal"));
-        command.args(arguments).current_dir(self.root());
+        command.args(arguments).current_dir(self.root()).env("LINEAL_IDENTITY", self.identity());
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
     }
 
@@ -246,6 +268,10 @@ pub(crate) fn processes_with(marker: &str) -> Vec<String> {
         Some(format!("{pid} {}", arguments.replace('\0', " ")))
     });
     commands.filter(|command| command.contains(marker)).collect()
+}
+
+fn folder() -> TempDir {
+    tempfile::Builder::new().prefix("lineal-it-").tempdir().unwrap()
 }
 
 fn text(file: &mut File) -> String {
