@@ -15,6 +15,9 @@ use lineal_store::store::SYSTEM_HOLDER;
 use lineal_store::{Keys, Store};
 use serde::{Deserialize, Serialize};
 
+/// The ledger's files, as clients see them.
+pub use lineal_store::ledger::Published;
+
 use crate::failure::{Code, Failure};
 
 /// The hidden subcommand by which the binary starts itself as the sandbox launcher.

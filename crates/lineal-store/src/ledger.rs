@@ -5,6 +5,8 @@
 //! * **Assumption**: whoever appends holds the store's lock.
 //! * Published tiles are never changed. A partial tile that a larger one replaced is removed after publication.
 
+mod published;
+
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,6 +16,8 @@ use lineal_proof::leaf::LeafError;
 use lineal_proof::tile::{self, TileError};
 use lineal_proof::tree::{self, ProofError};
 use lineal_proof::{Checkpoint, Edge, EntryBundleId, Hash, Leaf, LogSigner, TileId, VerifierKey};
+
+pub use published::Published;
 
 use crate::files::{self, Context, FileError};
 use crate::keys::KnownLogKeys;
@@ -357,7 +361,7 @@ fn right_edge(size: u64) -> Vec<TileId> {
 /// The width of the tile at `id`'s place in a log of `size` entries; 0 when there is none.
 fn tile_width(id: TileId, size: u64) -> u16 {
     let count = (0..id.level).fold(size, |count, _| count / WIDTH);
-    count.saturating_sub(id.index * WIDTH).min(WIDTH) as u16
+    count.saturating_sub(id.index.saturating_mul(WIDTH)).min(WIDTH) as u16
 }
 
 fn bundle_width(index: u64, size: u64) -> u16 {

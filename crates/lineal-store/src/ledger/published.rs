@@ -1,0 +1,87 @@
+//! What clients of the log may read: the files of C2SP tlog-tiles (<https://c2sp.org/tlog-tiles>), by their names.
+//!
+//! A client may still ask for a partial tile that a larger one has replaced. It is a prefix of the larger one, so it is
+//! cut from that. What the checkpoint does not cover yet is not there, even if its file is: it may still be taken back.
+
+use lineal_proof::tile::{self, HASH_BYTES};
+use lineal_proof::{EntryBundleId, TileId};
+
+use super::{Ledger, LedgerError, bundle_width, tile_width};
+
+/// How often a reader looks again because an append replaced the file meanwhile.
+const ATTEMPTS_LIMIT: usize = 8;
+
+/// A file of the log, as clients see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Published {
+    /// The signed note; the next append replaces it.
+    Checkpoint(Vec<u8>),
+    /// Hashes; never changes.
+    Tile(Vec<u8>),
+    /// Entries with their lengths; never changes, and compresses well.
+    Entries(Vec<u8>),
+}
+
+impl Ledger {
+    /// The file called `name`, for instance `checkpoint` or `tile/entries/000.p/9`; `None` for every name that the
+    /// format does not know or the published checkpoint does not cover.
+    pub fn published(&self, name: &str) -> Result<Option<Published>, LedgerError> {
+        if name == "checkpoint" {
+            return Ok(self.head()?.map(|head| Published::Checkpoint(head.note)));
+        }
+        if let Ok(id) = EntryBundleId::parse(name) {
+            return Ok(self.retried(|size| self.entries_at(id, size))?.map(Published::Entries));
+        }
+        let Ok(id) = TileId::parse(name) else { return Ok(None) };
+        Ok(self.retried(|size| self.tile_at(id, size))?.map(Published::Tile))
+    }
+
+    /// Reads at the published size. A file that is gone while the log grew is read again at the new size.
+    fn retried<T>(
+        &self,
+        read: impl Fn(u64) -> Result<Option<T>, LedgerError>,
+    ) -> Result<Option<T>, LedgerError> {
+        let size = || Ok::<_, LedgerError>(self.head()?.map_or(0, |head| head.size));
+        let mut seen = size()?;
+        for _ in 0..ATTEMPTS_LIMIT {
+            match read(seen) {
+                Err(LedgerError::Missing(path)) => {
+                    let now = size()?;
+                    if now == seen {
+                        return Err(LedgerError::Missing(path));
+                    }
+                    seen = now;
+                }
+                other => return other,
+            }
+        }
+        read(seen)
+    }
+
+    fn tile_at(&self, id: TileId, size: u64) -> Result<Option<Vec<u8>>, LedgerError> {
+        let width = tile_width(id, size);
+        if width < id.width {
+            return Ok(None);
+        }
+        let whole = TileId { width, ..id };
+        let mut bytes = self.read_tile(whole)?;
+        tile::decode_tile(&bytes, width)
+            .map_err(|source| LedgerError::Tile { path: self.root.join(whole.path()), source })?;
+        bytes.truncate(usize::from(id.width) * HASH_BYTES);
+        Ok(Some(bytes))
+    }
+
+    fn entries_at(&self, id: EntryBundleId, size: u64) -> Result<Option<Vec<u8>>, LedgerError> {
+        let width = bundle_width(id.index, size);
+        if width < id.width {
+            return Ok(None);
+        }
+        let path = self.root.join(EntryBundleId { width, ..id }.path());
+        let mut bytes = self.read(&path)?;
+        let entries =
+            tile::decode_bundle(&bytes, width).map_err(|source| LedgerError::Tile { path, source })?;
+        let length = entries.iter().take(id.width.into()).map(|entry| entry.len() + 2).sum();
+        bytes.truncate(length);
+        Ok(Some(bytes))
+    }
+}
