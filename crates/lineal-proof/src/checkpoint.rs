@@ -1,10 +1,11 @@
 //! Checkpoints: a log's size and root in a signed note.
 //!
 //! Formats: <https://c2sp.org/signed-note> and <https://c2sp.org/tlog-checkpoint>. Signatures are Ed25519 (type 0x01);
-//! lines of other types (witness cosignatures, ML-DSA) are carried along and not judged.
+//! lines of other types are carried along and not judged here: [`crate::cosignature`] judges those of witnesses.
 
 mod log_keys;
 mod note;
+pub(crate) mod vkey;
 
 use std::fmt;
 use std::ops::Deref;
@@ -15,6 +16,7 @@ use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 
 pub use log_keys::{LOG_KEYS_LIMIT, LogKeys};
+pub(crate) use note::check_name;
 pub use note::{NOTE_LIMIT_BYTES, Note, NoteSignature, SIGNATURES_LIMIT};
 
 use crate::tree::{Hash, SIZE_LIMIT};
@@ -180,13 +182,12 @@ impl VerifierKey {
 
     /// The first four bytes of [`VerifierKey::log_id`].
     pub fn key_id(&self) -> [u8; 4] {
-        let [a, b, c, d, ..] = *self.log_id().as_bytes();
-        [a, b, c, d]
+        vkey::key_id(&self.log_id())
     }
 
     /// SHA-256 of name, newline, type and key: what a Sigstore bundle calls the log's key id.
     pub fn log_id(&self) -> Hash {
-        Hash::of(&[self.name.as_bytes(), b"\n", &self.typed_key()].concat())
+        vkey::full_id(&self.name, ED25519_TYPE, &self.key)
     }
 
     /// The public key as DER SubjectPublicKeyInfo (RFC 8410).
@@ -194,8 +195,9 @@ impl VerifierKey {
         [&ED25519_SPKI_PREFIX[..], self.key.as_bytes()].concat()
     }
 
-    fn typed_key(&self) -> Vec<u8> {
-        [&[ED25519_TYPE], &self.key.as_bytes()[..]].concat()
+    /// The 32 bytes of the public key.
+    pub fn public_key(&self) -> &[u8; 32] {
+        self.key.as_bytes()
     }
 
     fn verifies(&self, text: &str, signature: &[u8]) -> bool {
@@ -208,37 +210,21 @@ impl FromStr for VerifierKey {
     type Err = CheckpointError;
 
     fn from_str(text: &str) -> Result<Self, CheckpointError> {
-        let error = |reason: &str| CheckpointError::Key(reason.to_owned());
-        let mut parts = text.splitn(3, '+');
-        let (Some(name), Some(key_id), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
-            return Err(error("expected `name+id+key`"));
-        };
-        note::check_name(name)?;
-        let key = STANDARD.decode(key).map_err(|_| error("the key is not base64"))?;
-        let Some((&ED25519_TYPE, key)) = key.split_first() else {
-            return Err(error("only Ed25519 keys (type 1) are supported"));
-        };
-        let key = key.try_into().ok().and_then(|key| VerifyingKey::from_bytes(key).ok());
-        let key = key.filter(|key| !key.is_weak()).ok_or_else(|| error("not an Ed25519 key"))?;
-        let parsed = Self { name: name.to_owned(), key };
-        if hex::encode(parsed.key_id()) == key_id {
-            Ok(parsed)
-        } else {
-            Err(error("the id is not the key's"))
-        }
+        let (name, key) = vkey::parse(text, ED25519_TYPE)?;
+        Ok(Self { name, key })
     }
 }
 
 impl fmt::Display for VerifierKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}+{}+{}", self.name, hex::encode(self.key_id()), STANDARD.encode(self.typed_key()))
+        vkey::write(f, &self.name, ED25519_TYPE, &self.key)
     }
 }
 
 impl LogSigner {
     /// The signer of the log called `name`. The 32 bytes are the Ed25519 seed (RFC 8032) and must be random and secret.
     pub fn from_seed(name: &str, seed: &[u8; 32]) -> Result<Self, CheckpointError> {
-        note::check_name(name)?;
+        check_name(name)?;
         let key = SigningKey::from_bytes(seed);
         let verifier = VerifierKey { name: name.to_owned(), key: key.verifying_key() };
         Ok(Self { key, verifier })

@@ -7,8 +7,8 @@ use super::{CheckpointError, NAME_LIMIT_BYTES};
 
 /// Largest note in bytes.
 pub const NOTE_LIMIT_BYTES: usize = 64 << 10;
-/// Most signatures on a note; the format demands at least 16.
-pub const SIGNATURES_LIMIT: usize = 32;
+/// Most signatures on a note; the format demands at least 16. A log, as many witnesses as a policy may name, and room.
+pub const SIGNATURES_LIMIT: usize = 64;
 /// What a signature line begins with: an em dash and a space.
 const LINE_PREFIX: &str = "\u{2014} ";
 
@@ -61,15 +61,22 @@ impl Note {
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut note = format!("{}\n", self.text);
         for signature in &self.signatures {
-            let blob = [&signature.key_id, &signature.bytes[..]].concat();
-            note.push_str(&format!("{LINE_PREFIX}{} {}\n", signature.name, STANDARD.encode(blob)));
+            note.push_str(&signature.to_line());
+            note.push('\n');
         }
         note.into_bytes()
     }
 }
 
 impl NoteSignature {
-    fn parse(line: &str) -> Result<Self, CheckpointError> {
+    /// The line without its newline.
+    pub fn to_line(&self) -> String {
+        let blob = [&self.key_id, &self.bytes[..]].concat();
+        format!("{LINE_PREFIX}{} {}", self.name, STANDARD.encode(blob))
+    }
+
+    /// Reads a line without its newline; accepts only what [`NoteSignature::to_line`] writes.
+    pub fn parse(line: &str) -> Result<Self, CheckpointError> {
         let error = |reason: &str| CheckpointError::Format(format!("signature line: {reason}"));
         let rest = line.strip_prefix(LINE_PREFIX).ok_or_else(|| error("no em dash and space"))?;
         let (name, blob) = rest.split_once(' ').ok_or_else(|| error("no name"))?;
@@ -85,7 +92,7 @@ impl NoteSignature {
 }
 
 /// Refuses names that signed-note forbids.
-pub(super) fn check_name(name: &str) -> Result<(), CheckpointError> {
+pub(crate) fn check_name(name: &str) -> Result<(), CheckpointError> {
     let forbidden = |c: char| c.is_whitespace() || c == '+' || (c as u32) < 0x20;
     if name.is_empty() || name.len() > NAME_LIMIT_BYTES || name.contains(forbidden) {
         return Err(CheckpointError::Key("a name is 1 to 255 bytes without spaces and `+`".to_owned()));

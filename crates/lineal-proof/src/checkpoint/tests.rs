@@ -145,7 +145,7 @@ fn other_signature_types_and_many_lines_are_carried_along() {
     assert!(open(&bytes, &[log.verifier_key().clone()]).is_ok());
 
     note.signatures.truncate(1);
-    note.signatures.extend((1..33).map(|n| NoteSignature {
+    note.signatures.extend((1..=SIGNATURES_LIMIT as u8).map(|n| NoteSignature {
         name: format!("w{n}"),
         key_id: [n; 4],
         bytes: vec![1],
