@@ -404,10 +404,13 @@ pub(crate) enum LedgerCommand {
         #[arg(long)]
         reason: String,
     },
-    /// Print a Sigstore bundle of a statement with its proof of inclusion.
+    /// Print a statement's proof of inclusion, by default in a Sigstore bundle with the statement.
     Proof {
         /// The statement's digest.
         statement: String,
+        /// The file's form.
+        #[arg(long, value_enum, default_value_t = ProofFormat::Bundle)]
+        format: ProofFormat,
     },
     /// Make the index again from ledger and blobs.
     Rebuild,
@@ -428,6 +431,14 @@ pub(crate) enum Role {
     Approver,
     /// Route tables.
     Router,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProofFormat {
+    /// A Sigstore bundle v0.3.
+    Bundle,
+    /// c2sp.org/tlog-proof, for verifiers that have the entry.
+    TlogProof,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

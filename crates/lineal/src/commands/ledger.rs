@@ -5,10 +5,10 @@ use std::process::ExitCode;
 use lineal_app::{Code, Failure, Project};
 use lineal_facts::Digest;
 use lineal_proof::bundle::LogEntry;
-use lineal_proof::{Bundle, Envelope};
+use lineal_proof::{Bundle, Envelope, Note, TlogProof};
 
 use super::{Done, keys};
-use crate::cli::{KeysCommand, LedgerCommand};
+use crate::cli::{KeysCommand, LedgerCommand, ProofFormat};
 use crate::printer::{Printer, table};
 
 pub(super) async fn run(project: &Project, command: LedgerCommand, printer: &Printer) -> Done {
@@ -36,7 +36,12 @@ pub(super) async fn run(project: &Project, command: LedgerCommand, printer: &Pri
         LedgerCommand::Revoke { key, role, reason } => {
             keys::revoke(project, &key, role, &reason, printer).await?;
         }
-        LedgerCommand::Proof { statement } => printer.line(&proof(project, &parse(&statement)?).await?),
+        LedgerCommand::Proof { statement, format: ProofFormat::Bundle } => {
+            printer.line(&proof(project, &parse(&statement)?).await?);
+        }
+        LedgerCommand::Proof { statement, format: ProofFormat::TlogProof } => {
+            printer.line(tlog_proof(project, &parse(&statement)?).await?.trim_end());
+        }
         LedgerCommand::Rebuild => {
             project.store.rebuild_index().await?;
             let size = index.size().await?;
@@ -69,5 +74,18 @@ pub(super) async fn proof(project: &Project, statement: &Digest) -> Result<Strin
         LogEntry::new((entry.position, &leaf), path, &head.note, signer).map_err(|e| internal(&e))?;
     let bundle = Bundle::make(envelope, &leaf.key, Some(log_entry));
     let bytes = bundle.to_bytes();
+    String::from_utf8(bytes).map_err(|e| internal(&e))
+}
+
+/// The proof that a statement's entry is in the log, without statement and entry.
+async fn tlog_proof(project: &Project, statement: &Digest) -> Result<String, Failure> {
+    let ledger = project.store.ledger();
+    let internal = |e: &dyn std::error::Error| Failure::caused(Code::Internal, e);
+    let absent = || Failure::new(Code::NotFound, format!("statement {statement} is not in the ledger"));
+    let index = project.store.index().entry(statement).await?.ok_or_else(absent)?.position;
+    let head = ledger.head()?.ok_or_else(absent)?;
+    let path = ledger.inclusion_proof(index, head.size)?;
+    let note = Note::parse(&head.note).map_err(|e| internal(&e))?;
+    let bytes = TlogProof { extra: Vec::new(), index, path, note }.to_bytes();
     String::from_utf8(bytes).map_err(|e| internal(&e))
 }

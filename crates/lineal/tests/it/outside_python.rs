@@ -74,3 +74,37 @@ fn every_kind_of_statement_is_accepted_by_the_libraries() {
     let kinds: BTreeSet<String> = kinds.as_object().unwrap().values().map(text).collect();
     assert_eq!(kinds.len(), all.len(), "{kinds:#?}");
 }
+
+#[test]
+fn portable_proofs_hold_for_a_verifier_of_another_hand() {
+    let project = Project::new();
+    for (number, rows) in ["1,2\n", "3,4\n"].iter().enumerate() {
+        project.write("table.csv", format!("a,b\n{rows}"));
+        project.json(&["data", "add", "d", "table.csv", "--tag", &format!("t{number}")]);
+    }
+    let key = fs::read_to_string(project.path(".lineal/keys/ledger.vkey")).unwrap();
+    let proof = project.path("entry.tlog-proof");
+    let holds = |body: &str, text: &str| {
+        fs::write(&proof, text).unwrap();
+        peers::ask(&["tlog_proof", key.trim(), body, proof.to_str().unwrap()])
+    };
+    let mut bodies = Vec::new();
+    let mut proofs = Vec::new();
+    for entry in project.ledger().as_array().unwrap() {
+        let statement = text(&entry["statement"]);
+        let bundle: Value = project.json(&["ledger", "proof", &statement]);
+        bodies.push(text(&bundle["verificationMaterial"]["tlogEntries"][0]["canonicalizedBody"]));
+        let printed = project.lineal(&["ledger", "proof", &statement, "--format", "tlog-proof"]);
+        assert!(printed.status.success(), "{printed:#?}");
+        proofs.push(printed.stdout);
+    }
+    for (body, proof) in bodies.iter().zip(&proofs) {
+        assert_eq!(holds(body, proof), true, "{proof}");
+    }
+    assert_eq!(holds(&bodies[0], &proofs[1]), false, "the proof of another entry");
+    let origin = key.split('+').next().unwrap();
+    let size = format!("{origin}\n{}\n", bodies.len());
+    let smaller = proofs[0].replace(&size, &format!("{origin}\n{}\n", bodies.len() - 1));
+    assert_ne!(smaller, proofs[0]);
+    assert_eq!(holds(&bodies[0], &smaller), false, "a size that nobody signed");
+}

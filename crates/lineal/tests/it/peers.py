@@ -12,8 +12,9 @@ import re
 import sys
 from importlib import metadata
 
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from google.protobuf import json_format
 from in_toto_attestation.predicates.provenance.v1 import provenance_pb2
 from in_toto_attestation.predicates.test_result.v0 import test_result_pb2
@@ -31,6 +32,38 @@ MESSAGES = {
     "https://slsa.dev/provenance/v1": provenance_pb2.Provenance,
     "https://in-toto.io/attestation/test-result/v0.1": test_result_pb2.TestResult,
 }
+
+
+def tlog_proof(vkey, body, proof):
+    """Whether a c2sp.org/tlog-proof shows that the entry is in the log of the key; written from the formats' texts."""
+    head, note = pathlib.Path(proof).read_text().split("\n\n", 1)
+    header, index, *path = head.split("\n")
+    index = int(index.removeprefix("index "))
+    text, signatures = note.split("\n\n")
+    origin, size, root = text.split("\n")[:3]
+    name, _, key = vkey.split("+", 2)
+    key = base64.b64decode(key)
+    line = next(line for line in signatures.split("\n") if line.startswith(f"\u2014 {name} "))
+    signature = base64.b64decode(line.split(" ")[2])
+    identity = hashlib.sha256(name.encode() + b"\n" + key).digest()[:4]
+    try:
+        ed25519.Ed25519PublicKey.from_public_bytes(key[1:]).verify(signature[4:], (text + "\n").encode())
+    except InvalidSignature:
+        return False
+    node, last = index, int(size) - 1
+    result = hashlib.sha256(b"\0" + base64.b64decode(body)).digest()
+    for sibling in map(base64.b64decode, path):
+        if last == 0:
+            return False
+        if node & 1 or node == last:
+            result = hashlib.sha256(b"\1" + sibling + result).digest()
+            while not node & 1 and node:
+                node, last = node >> 1, last >> 1
+        else:
+            result = hashlib.sha256(b"\1" + result + sibling).digest()
+        node, last = node >> 1, last >> 1
+    is_ours = (header, origin, signature[:4]) == ("c2sp.org/tlog-proof@v1", name, identity)
+    return is_ours and last == 0 and result == base64.b64decode(root)
 
 
 def installed(lock):
@@ -138,5 +171,5 @@ def check_bundles(keys, folder):
 
 if __name__ == "__main__":
     os.umask(0o077)
-    task = {f.__name__: f for f in (installed, sign_bytes, sign_model, accepted, check_bundles)}
+    task = {f.__name__: f for f in (installed, tlog_proof, sign_bytes, sign_model, accepted, check_bundles)}
     print(json.dumps(task[sys.argv[1]](*sys.argv[2:])))
