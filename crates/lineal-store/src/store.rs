@@ -335,7 +335,7 @@ impl Store {
         for waiting in std::mem::take(group) {
             match admitted(&keyring, next, &waiting) {
                 Ok(after) => {
-                    keyring = after;
+                    keyring = after.unwrap_or(keyring);
                     next += waiting.leaves.len() as u64;
                     group.push(waiting);
                 }
@@ -401,14 +401,18 @@ async fn lock(root: &Path) -> Result<File, StoreError> {
     .await
 }
 
-/// The keyring after `waiting` at `position`, if every statement of it would count.
-fn admitted(keyring: &Keyring, position: u64, waiting: &Waiting) -> Result<Keyring, KeyringError> {
-    let mut after = keyring.clone();
+/// Whether every statement of `waiting` would count at `position`; yields the keyring after it if it changes that.
+fn admitted(keyring: &Keyring, position: u64, waiting: &Waiting) -> Result<Option<Keyring>, KeyringError> {
+    let mut after: Option<Keyring> = None;
     for (position, (leaf, statement)) in (position..).zip(waiting.leaves.iter().zip(&waiting.statements)) {
+        let signer = leaf.key.id();
         match &statement.predicate {
-            Predicate::Key(_) => after.apply_statement(position, &leaf.key.id(), statement)?,
+            Predicate::Key(_) => {
+                let after = after.get_or_insert_with(|| keyring.clone());
+                after.apply_statement(position, &signer, statement)?;
+            }
             other => {
-                after.admits(&leaf.key.id(), other, position)?;
+                after.as_ref().unwrap_or(keyring).admits(&signer, other, position)?;
             }
         }
     }

@@ -6,6 +6,7 @@ use lineal_app::{Code, Failure, Project};
 use lineal_facts::Digest;
 use lineal_proof::bundle::LogEntry;
 use lineal_proof::{Bundle, Envelope, Note, TlogProof};
+use lineal_store::ledger::Head;
 
 use super::{Done, keys};
 use crate::cli::{KeysCommand, LedgerCommand, ProofFormat};
@@ -57,35 +58,37 @@ fn parse(text: &str) -> Result<Digest, Failure> {
     text.parse().map_err(|e| Failure::caused(Code::Usage, &e))
 }
 
+/// Where a statement is in the ledger, and the ledger as it stands.
+async fn located(project: &Project, statement: &Digest) -> Result<(u64, Head), Failure> {
+    let absent = || Failure::new(Code::NotFound, format!("statement {statement} is not in the ledger"));
+    let entry = project.store.index().entry(statement).await?.ok_or_else(absent)?;
+    Ok((entry.position, project.store.ledger().head()?.ok_or_else(absent)?))
+}
+
 /// The Sigstore bundle of a statement: envelope, signature, leaf, inclusion proof and checkpoint.
 pub(super) async fn proof(project: &Project, statement: &Digest) -> Result<String, Failure> {
     let store = &project.store;
-    let internal = |e: &dyn std::error::Error| Failure::caused(Code::Internal, e);
-    let absent = || Failure::new(Code::NotFound, format!("statement {statement} is not in the ledger"));
-    let entry = store.index().entry(statement).await?.ok_or_else(absent)?;
-    let head = store.ledger().head()?.ok_or_else(absent)?;
-    let leaf = store.ledger().leaf(entry.position, head.size)?;
-    let path = store.ledger().inclusion_proof(entry.position, head.size)?;
+    let (position, head) = located(project, statement).await?;
+    let leaf = store.ledger().leaf(position, head.size)?;
+    let path = store.ledger().inclusion_proof(position, head.size)?;
     let pae = store.blobs().read(statement)?;
     let envelope = Envelope::from_pae(&pae, leaf.signature.clone()).map_err(|e| internal(&e))?;
     let log_keys = store.ledger().log_keys().get();
     let signer = log_keys.at(head.size);
-    let log_entry =
-        LogEntry::new((entry.position, &leaf), path, &head.note, signer).map_err(|e| internal(&e))?;
+    let log_entry = LogEntry::new((position, &leaf), path, &head.note, signer).map_err(|e| internal(&e))?;
     let bundle = Bundle::make(envelope, &leaf.key, Some(log_entry));
-    let bytes = bundle.to_bytes();
-    String::from_utf8(bytes).map_err(|e| internal(&e))
+    String::from_utf8(bundle.to_bytes()).map_err(|e| internal(&e))
 }
 
 /// The proof that a statement's entry is in the log, without statement and entry.
 async fn tlog_proof(project: &Project, statement: &Digest) -> Result<String, Failure> {
-    let ledger = project.store.ledger();
-    let internal = |e: &dyn std::error::Error| Failure::caused(Code::Internal, e);
-    let absent = || Failure::new(Code::NotFound, format!("statement {statement} is not in the ledger"));
-    let index = project.store.index().entry(statement).await?.ok_or_else(absent)?.position;
-    let head = ledger.head()?.ok_or_else(absent)?;
-    let path = ledger.inclusion_proof(index, head.size)?;
+    let (index, head) = located(project, statement).await?;
+    let path = project.store.ledger().inclusion_proof(index, head.size)?;
     let note = Note::parse(&head.note).map_err(|e| internal(&e))?;
-    let bytes = TlogProof { extra: Vec::new(), index, path, note }.to_bytes();
-    String::from_utf8(bytes).map_err(|e| internal(&e))
+    let proof = TlogProof { extra: Vec::new(), index, path, note };
+    String::from_utf8(proof.to_bytes()).map_err(|e| internal(&e))
+}
+
+fn internal(error: &dyn std::error::Error) -> Failure {
+    Failure::caused(Code::Internal, error)
 }
