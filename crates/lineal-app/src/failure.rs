@@ -5,12 +5,14 @@ use std::fmt;
 
 use lineal_engine::gate::PathError;
 use lineal_engine::pipeline::{OverrideError, PipelineError};
+use lineal_facts::StatementError;
 use lineal_facts::name::NameError;
 use lineal_proof::checkpoint::CheckpointError;
 use lineal_proof::keyring::KeyringError;
 use lineal_sandbox::SandboxError;
 use lineal_store::files::FileError;
 use lineal_store::index::IndexError;
+use lineal_store::journal::JournalError;
 use lineal_store::tree::TreeError;
 use lineal_store::{BlobError, KeyError, LedgerError, StoreError};
 use serde::Serialize;
@@ -195,6 +197,7 @@ from! {
     KeyError => |e| Code::Key;
     StoreError => |e| store_code(&e);
     SandboxError => |e| Code::Sandbox;
+    StatementError => |e| Code::Tampered;
 }
 
 fn blob_code(error: &BlobError) -> Code {
@@ -224,9 +227,20 @@ fn ledger_code(error: &LedgerError) -> Code {
         LedgerError::Missing(_)
         | LedgerError::Tile { .. }
         | LedgerError::Leaf { .. }
+        | LedgerError::StatementDamaged { .. }
         | LedgerError::Contradiction(_) => Code::Tampered,
+        LedgerError::StatementMissing { .. } => Code::NotVerified,
+        LedgerError::Journal(error) => journal_code(error),
         LedgerError::Range { .. } | LedgerError::Proof(_) => Code::Internal,
         LedgerError::File(_) => Code::File,
+    }
+}
+
+fn journal_code(error: &JournalError) -> Code {
+    match error {
+        JournalError::Damaged { .. } => Code::Tampered,
+        JournalError::Size(_) => Code::Internal,
+        JournalError::File(_) => Code::File,
     }
 }
 
@@ -251,7 +265,6 @@ fn index_code(error: &IndexError) -> Code {
     match error {
         IndexError::Database(_) | IndexError::Value { .. } => Code::Internal,
         IndexError::Ledger(ledger) => ledger_code(ledger),
-        IndexError::Statement { source, .. } => blob_code(source),
         IndexError::Format { .. } => Code::Tampered,
         IndexError::Key { source, .. } => keyring_code(source),
         IndexError::File(_) | IndexError::Damaged(_) => Code::File,
@@ -261,6 +274,7 @@ fn index_code(error: &IndexError) -> Code {
 fn store_code(error: &StoreError) -> Code {
     match error {
         StoreError::Absent(_) => Code::ProjectAbsent,
+        StoreError::UnknownStatement(_) => Code::NotFound,
         StoreError::Present(_) => Code::ProjectPresent,
         StoreError::Json(_) | StoreError::Statement(_) | StoreError::Interrupted => Code::Internal,
         StoreError::Sign(_) | StoreError::Key(_) | StoreError::Keyring(_) => Code::Key,

@@ -71,7 +71,7 @@ pub(super) async fn proof(project: &Project, statement: &Digest) -> Result<Strin
     let (position, head) = located(project, statement).await?;
     let leaf = store.ledger().leaf(position, head.size)?;
     let path = store.ledger().inclusion_proof(position, head.size)?;
-    let pae = store.blobs().read(statement)?;
+    let pae = store.ledger().statement(position, statement)?;
     let envelope = Envelope::from_pae(&pae, leaf.signature.clone()).map_err(|e| internal(&e))?;
     let log_keys = store.ledger().log_keys().get();
     let signer = log_keys.at(head.size);
