@@ -5,13 +5,14 @@
 //! * [`model`], [`promotion`], [`serving`], [`control`]: from a tested model to production.
 //! * [`model_signing`]: a model's files signed for other tools, and any directory checked against such a signature.
 //! * [`keys`]: replacing and revoking keys.
-//! * [`verify`], [`lineage`]: what can be proven, and how things hang together.
+//! * [`verify`], [`fsck`], [`lineage`]: what can be proven, whether all is whole, how things hang together.
 
 pub mod control;
 pub mod data;
 pub mod definition;
 pub mod environment;
 pub mod failure;
+pub mod fsck;
 pub mod gates;
 pub mod keys;
 pub mod lineage;

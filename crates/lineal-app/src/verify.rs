@@ -9,11 +9,12 @@ use lineal_facts::predicate::KeyRole;
 use lineal_facts::{Digest, ModelVersion, RunId, SnapshotRef, Statement};
 use lineal_proof::{Keyring, tree};
 use lineal_store::Index;
-use lineal_store::ledger::{self, FindingKind, Head};
+use lineal_store::ledger::{self, Head};
 use lineal_store::store::statement_of;
 use serde::Serialize;
 
 use crate::failure::{Code, Failure, chain as error_chain, keyring_code};
+use crate::fsck::FsckFinding;
 use crate::project::Project;
 use crate::workspace::Workspace;
 
@@ -118,18 +119,8 @@ pub async fn verify(project: &Project, subject: &VerifySubject) -> Result<Verifi
 
 impl Finding {
     fn of_log(found: &ledger::Finding) -> Self {
-        let code = match found.kind {
-            FindingKind::StatementMissing => Code::NotVerified,
-            FindingKind::Checkpoint
-            | FindingKind::Root
-            | FindingKind::Entries
-            | FindingKind::Tile
-            | FindingKind::StatementDamaged
-            | FindingKind::Signature
-            | FindingKind::Journal => Code::Tampered,
-        };
-        let place = found.position.map_or_else(String::new, |position| format!(" position {position}"));
-        Self { code, message: format!("ledger{place}: {}", found.message) }
+        let found = FsckFinding::of_log(found);
+        Self { code: found.code, message: found.message }
     }
 }
 

@@ -412,7 +412,12 @@ pub(crate) enum LedgerCommand {
         #[arg(long, value_enum, default_value_t = ProofFormat::Bundle)]
         format: ProofFormat,
     },
-    /// Make the index again from ledger and blobs.
+    /// Check everything that is stored: log, statements, signatures, blobs, index. Changes nothing.
+    #[command(
+        after_help = "Names each difference, its file, and what rests on it. Exit code 5: something was changed; 1: something\nis missing or not trusted.\n\nExamples:\n  lineal ledger fsck\n  lineal ledger fsck --json"
+    )]
+    Fsck,
+    /// Make the index again from the ledger.
     Rebuild,
 }
 

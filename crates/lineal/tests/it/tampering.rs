@@ -14,13 +14,13 @@ const TWO: &str = "params: {salt: 0}\ndata: {d: 'dataset://d@t'}\nsteps:\n  \
      out: {two: two}}\n";
 
 /// A project with a snapshot `d@t` and a run of two steps.
-struct Sealed {
-    project: Project,
-    run: Value,
+pub(crate) struct Sealed {
+    pub(crate) project: Project,
+    pub(crate) run: Value,
 }
 
 impl Sealed {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let project = Project::with_pipeline(TWO);
         project.write("table.csv", "a,b\n1,2\n");
         project.json(&["data", "add", "d", "table.csv", "--tag", "t"]);
@@ -39,7 +39,7 @@ impl Sealed {
     }
 
     /// The blob of the snapshot's only file.
-    fn table(&self) -> PathBuf {
+    pub(crate) fn table(&self) -> PathBuf {
         self.project.blob(&self.project.json(&["data", "show", "d@t"])["files"][0]["digest"])
     }
 
@@ -62,7 +62,7 @@ impl Sealed {
     }
 }
 
-fn flip(path: &Path) {
+pub(crate) fn flip(path: &Path) {
     let mut bytes = fs::read(path).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
@@ -71,7 +71,7 @@ fn flip(path: &Path) {
 }
 
 /// The last file below a folder of the log.
-fn tile(project: &Project, folder: &str) -> PathBuf {
+pub(crate) fn tile(project: &Project, folder: &str) -> PathBuf {
     let partial = project.path(&format!(".lineal/log/tile/{folder}/000.p"));
     let files = fs::read_dir(partial).unwrap().map(|entry| entry.unwrap().path());
     let width = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().parse::<u16>().unwrap();
@@ -84,7 +84,7 @@ fn pack(project: &Project) -> PathBuf {
 }
 
 /// Puts `change` of the statement at `position` in its place.
-fn change_statement(project: &Project, position: u64, change: impl Fn(&mut Vec<u8>)) {
+pub(crate) fn change_statement(project: &Project, position: u64, change: impl Fn(&mut Vec<u8>)) {
     let bytes = fs::read(pack(project)).unwrap();
     let (mut rest, mut changed) = (bytes.as_slice(), Vec::new());
     for number in 0.. {
