@@ -276,7 +276,7 @@ fn for_each_statement(ledger: &Ledger, size: u64, visit: &mut Visitor<'_>) -> Re
 }
 
 impl FsckFinding {
-    fn new(kind: &'static str, position: Option<u64>, failure: &Failure) -> Self {
+    pub(crate) fn new(kind: &'static str, position: Option<u64>, failure: &Failure) -> Self {
         let (code, message) = (failure.code, failure.message.clone());
         Self { code, kind, position, message, dependents: Vec::new(), digest: None }
     }

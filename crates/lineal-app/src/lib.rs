@@ -5,7 +5,7 @@
 //! * [`model`], [`promotion`], [`serving`], [`control`]: from a tested model to production.
 //! * [`model_signing`]: a model's files signed for other tools, and any directory checked against such a signature.
 //! * [`keys`]: replacing and revoking keys.
-//! * [`verify`], [`fsck`], [`lineage`]: what can be proven, whether all is whole, how things hang together.
+//! * [`verify`], [`fsck`], [`self_audit`], [`lineage`]: what can be proven, whether all is whole, how things hang together.
 
 pub mod control;
 pub mod data;
@@ -23,6 +23,7 @@ pub mod project;
 pub mod promotion;
 pub mod reproduce;
 pub mod run;
+pub mod self_audit;
 pub mod serving;
 pub mod step;
 pub mod verify;
