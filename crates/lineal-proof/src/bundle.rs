@@ -9,7 +9,7 @@ mod wire;
 use lineal_facts::statement::{PAYLOAD_TYPE, Statement};
 use lineal_facts::{Digest, json};
 
-pub use trusted_root::trusted_root;
+pub use trusted_root::{TRUSTED_ROOT_LIMIT_BYTES, logs_of_trusted_root, trusted_root};
 
 use crate::checkpoint::{self, Checkpoint, CheckpointError, NOTE_LIMIT_BYTES, Verified, VerifierKey};
 use crate::envelope::{ENVELOPE_LIMIT_BYTES, Envelope};

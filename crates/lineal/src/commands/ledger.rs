@@ -2,13 +2,14 @@
 
 use std::process::ExitCode;
 
+use lineal_app::audit::{self, ExportOptions};
 use lineal_app::{Code, Failure, Project};
 use lineal_facts::Digest;
 use lineal_proof::bundle::LogEntry;
 use lineal_proof::{Bundle, Envelope, Note, TlogProof};
 use lineal_store::ledger::Head;
 
-use super::{Done, keys};
+use super::{Done, keys, observer};
 use crate::cli::{KeysCommand, LedgerCommand, ProofFormat};
 use crate::printer::{Printer, table};
 
@@ -42,6 +43,21 @@ pub(super) async fn run(project: &Project, command: LedgerCommand, printer: &Pri
         }
         LedgerCommand::Proof { statement, format: ProofFormat::TlogProof } => {
             printer.line(tlog_proof(project, &parse(&statement)?).await?.trim_end());
+        }
+        LedgerCommand::Export { folder, subjects } => {
+            let options = ExportOptions { subjects };
+            let exported = audit::export(project, &folder, &options, &observer(printer)).await?;
+            printer.result(&exported, || {
+                format!(
+                    "exported {} statements and {} keys of a log with {} entries to {}\n  \
+                     give others the log's key in another way than the folder:\n  {}",
+                    exported.statements,
+                    exported.keys,
+                    exported.entries,
+                    exported.folder.display(),
+                    exported.log_key
+                )
+            });
         }
         LedgerCommand::Rebuild => {
             project.store.rebuild_index().await?;

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by stopping")]
 
 mod approval;
+mod audit;
 mod cli;
 mod crash;
 mod data;
