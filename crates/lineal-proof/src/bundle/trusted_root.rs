@@ -16,12 +16,12 @@ pub const TRUSTED_ROOT_LIMIT_BYTES: usize = 1 << 20;
 const LOGS_LIMIT: usize = 64;
 const ED25519: &str = "PKIX_ED25519";
 
-/// The trusted root that names `log` as the only log, valid from `start` on.
+/// The trusted root that names `log` as the only log, valid from `start` on, in canonical JSON.
 ///
 /// sigstore-go (cosign) looks for a checkpoint signature under the *host name* of the base URL, so stock verifiers
 /// accept only logs whose origin is a bare host name: no port, no path.
 pub fn trusted_root(log: &VerifierKey, start: Timestamp) -> Vec<u8> {
-    json!({
+    let root = json!({
         "mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1",
         "tlogs": [{
             "baseUrl": format!("https://{}", log.name()),
@@ -36,9 +36,9 @@ pub fn trusted_root(log: &VerifierKey, start: Timestamp) -> Vec<u8> {
         "certificateAuthorities": [],
         "ctlogs": [],
         "timestampAuthorities": [],
-    })
-    .to_string()
-    .into_bytes()
+    });
+    // Strings only, which always have a canonical form.
+    json::canonical(&root).unwrap_or_default()
 }
 
 /// The Ed25519 logs that a trusted root names, at least one; logs with other keys are left out.

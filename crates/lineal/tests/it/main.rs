@@ -7,6 +7,7 @@
 
 mod approval;
 mod audit;
+mod audit_outside;
 mod cli;
 mod crash;
 mod data;
