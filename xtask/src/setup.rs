@@ -1,10 +1,11 @@
 //! What the other tasks need: programs of the system, Python environments from lock files, the example's data,
-//! Python tools by others for the tests.
+//! Python and Go tools by others for the tests.
 //!
 //! Nothing is made twice: every folder carries a stamp with the digest of what it was made from. A folder without the
 //! right stamp is removed and made again.
 
 mod flights;
+mod go;
 mod peers;
 mod shelf;
 mod system;
@@ -20,5 +21,6 @@ use crate::workspace::Workspace;
 pub(crate) fn setup(workspace: &Workspace) -> Result<Flights> {
     let python = system::ensure()?;
     peers::ensure(workspace, &python)?;
+    go::ensure(workspace)?;
     Flights::ensure(workspace, &python)
 }

@@ -27,7 +27,7 @@ struct Need {
 }
 
 /// pingora's compression is built by CMake and make; LightGBM wants libgomp; tests keep keys in SoftHSM.
-const NEEDS: [Need; 6] = [
+const NEEDS: [Need; 7] = [
     Need { what: "a C compiler (`cc`)", present: || runs("cc"), packages: &["gcc", "libc6-dev"] },
     Need { what: "make", present: || runs("make"), packages: &["make"] },
     Need { what: "CMake", present: || runs("cmake"), packages: &["cmake"] },
@@ -37,6 +37,7 @@ const NEEDS: [Need; 6] = [
         packages: &["python3", "python3-venv"],
     },
     Need { what: "libgomp.so.1", present: has_libgomp, packages: &["libgomp1"] },
+    Need { what: "Go", present: has_go, packages: &["golang-go"] },
     Need { what: "SoftHSM2", present: || runs("softhsm2-util"), packages: &["softhsm2"] },
 ];
 
@@ -89,6 +90,10 @@ fn python() -> Option<Python> {
         (identity.starts_with("3.") && minor >= OLDEST_MINOR)
             .then(|| Python { program: PathBuf::from(program), identity })
     })
+}
+
+fn has_go() -> bool {
+    shell::succeeds(Command::new("go").arg("version"))
 }
 
 fn has_libgomp() -> bool {

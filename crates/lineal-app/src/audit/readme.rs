@@ -26,7 +26,8 @@ Everything, with Python and its package `cryptography` (docs/verify/verify.py of
 
   python3 verify.py --log-key KEY .
 
-The log and every inclusion proof, with the code of Go's checksum database (docs/verify/go of Lineal's source):
+The log and every inclusion proof, with the code of Go's checksum database (`go build` in docs/verify/go of
+Lineal's source):
 
   lineal-log-check -log-key KEY .
 
