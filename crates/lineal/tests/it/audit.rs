@@ -22,6 +22,10 @@ pub(crate) struct Folder {
     pub(crate) log_key: String,
 }
 
+/// The folder that docs/formats/audit.md describes, and the log key that it names.
+const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/formats/audit-example");
+const EXPLAINED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/formats/audit.md");
+
 /// Somebody who has no project.
 pub(crate) struct Stranger(Project);
 
@@ -37,15 +41,26 @@ impl Folder {
         Self { folder, log_key }
     }
 
+    /// The example of the documentation.
+    pub(crate) fn example() -> Self {
+        let text = fs::read_to_string(EXPLAINED).unwrap();
+        let log_key = text.lines().find(|line| line.contains(".lineal.local+")).unwrap();
+        Self::with(files(Path::new(EXAMPLE)), log_key)
+    }
+
     /// The same files in another place.
     pub(crate) fn copy(&self) -> Self {
+        Self::with(self.files(), &self.log_key)
+    }
+
+    fn with(files: BTreeMap<String, Vec<u8>>, log_key: &str) -> Self {
         let folder = tempfile::Builder::new().prefix("lineal-it-").tempdir().unwrap();
-        for (name, bytes) in self.files() {
+        for (name, bytes) in files {
             let path = folder.path().join("audit").join(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, bytes).unwrap();
         }
-        Self { folder, log_key: self.log_key.clone() }
+        Self { folder, log_key: log_key.to_owned() }
     }
 
     pub(crate) fn path(&self) -> PathBuf {
@@ -58,19 +73,7 @@ impl Folder {
 
     /// Every file by its name in the folder.
     pub(crate) fn files(&self) -> BTreeMap<String, Vec<u8>> {
-        let (mut folders, mut files) = (vec![self.path()], BTreeMap::new());
-        while let Some(folder) = folders.pop() {
-            for entry in fs::read_dir(folder).unwrap() {
-                let path = entry.unwrap().path();
-                if path.is_dir() {
-                    folders.push(path);
-                } else {
-                    let name = path.strip_prefix(self.path()).unwrap().to_str().unwrap().to_owned();
-                    files.insert(name, fs::read(path).unwrap());
-                }
-            }
-        }
-        files
+        files(&self.path())
     }
 
     pub(crate) fn write(&self, name: &str, bytes: &[u8]) {
@@ -135,6 +138,22 @@ impl Stranger {
     }
 }
 
+fn files(root: &Path) -> BTreeMap<String, Vec<u8>> {
+    let (mut folders, mut files) = (vec![root.to_owned()], BTreeMap::new());
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+                files.insert(name, fs::read(path).unwrap());
+            }
+        }
+    }
+    files
+}
+
 /// A project with keys that came and went, and what its ledger exports.
 pub(crate) fn grown() -> (Model, String, Folder) {
     let model = Model::new();
@@ -166,6 +185,12 @@ fn a_whole_export_verifies_without_a_project() {
     let again = Folder::of(&model.project, &[]);
     assert!(again.files() == folder.files());
     model.project.refuses(&["ledger", "export", &folder.argument()], 3, "taken", &["is there already"]);
+}
+
+#[test]
+fn the_example_of_the_documentation_verifies() {
+    let report = Stranger::new().accepts(&Folder::example());
+    assert_eq!(report["complete"], true);
 }
 
 #[test]

@@ -115,6 +115,17 @@ fn every_kind_of_statement_is_accepted() {
 }
 
 #[test]
+fn the_example_of_the_documentation_is_accepted() {
+    let folder = Folder::example();
+    accepted(&python(&folder), &["whole: yes", "pinned: yes"]);
+    accepted(&go(&folder), &["log: 8 entries", "bundles: 8 entries included", "pinned: yes"]);
+    for line in list(&folder) {
+        let columns: Vec<&str> = line.iter().map(String::as_str).collect();
+        assert!(cosign(&folder, &columns).status.success(), "{line:?}");
+    }
+}
+
+#[test]
 fn python_accepts_keys_that_came_and_went_and_parts_of_a_log() {
     let (model, version, folder) = grown();
     accepted(&python(&folder), &["whole: yes", "pinned: yes"]);
