@@ -5,6 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use lineal_facts::Digest;
+use lineal_proof::tile::{decode_bundle, encode_bundle, encode_tile};
+use lineal_proof::tree::leaf_hash;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -102,6 +104,23 @@ impl Folder {
         kinds.into_values().collect()
     }
 
+    /// Replaces an entry whose statement is not here by another, and makes tile and list of digests fit. The log must be
+    /// one of a single tile.
+    pub(crate) fn exchange_an_entry(&self) {
+        let files = self.files();
+        let name = |start: &str| files.keys().find(|name| name.starts_with(start)).unwrap();
+        let (bundle, tile) = (name("log/tile/entries/"), name("log/tile/0/"));
+        let width: u16 = tile.rsplit('/').next().unwrap().parse().unwrap();
+        let mut entries = decode_bundle(&files[bundle], width).unwrap();
+        let is_here = |at: &usize| files.keys().any(|name| name.starts_with(&format!("bundles/{at:09}-")));
+        let free = (0..entries.len()).find(|at| !is_here(at)).unwrap();
+        entries[free] = entries[0];
+        let hashes: Vec<_> = entries.iter().map(|entry| leaf_hash(entry)).collect();
+        self.write(bundle, &encode_bundle(&entries).unwrap());
+        self.write(tile, &encode_tile(&hashes));
+        self.seal();
+    }
+
     /// Flips one bit in the middle of a file.
     pub(crate) fn flip(&self, name: &str) {
         let mut bytes = self.files().remove(name).unwrap();
@@ -185,6 +204,14 @@ fn a_whole_export_verifies_without_a_project() {
     let again = Folder::of(&model.project, &[]);
     assert!(again.files() == folder.files());
     model.project.refuses(&["ledger", "export", &folder.argument()], 3, "taken", &["is there already"]);
+}
+
+#[test]
+fn a_log_that_only_fits_itself_is_refused() {
+    let (model, version, _) = grown();
+    let folder = Folder::of(&model.project, &["--subject", &version]);
+    folder.exchange_an_entry();
+    Stranger::new().refuses(&folder, 5, "tampered", &["do not have the root"]);
 }
 
 #[test]

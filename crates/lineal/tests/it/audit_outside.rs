@@ -126,6 +126,15 @@ fn the_example_of_the_documentation_is_accepted() {
 }
 
 #[test]
+fn a_log_that_only_fits_itself_is_refused_by_others() {
+    let (model, version, _) = grown();
+    let folder = Folder::of(&model.project, &["--subject", &version]);
+    folder.exchange_an_entry();
+    refused(&python(&folder), &[5], "do not have the checkpoint's root");
+    refused(&go(&folder), &[1], "do not have the checkpoint's root");
+}
+
+#[test]
 fn python_accepts_keys_that_came_and_went_and_parts_of_a_log() {
     let (model, version, folder) = grown();
     accepted(&python(&folder), &["whole: yes", "pinned: yes"]);
