@@ -18,9 +18,16 @@ pub(crate) use system::Python;
 use crate::workspace::Workspace;
 
 /// Makes sure of everything; quick when there is nothing to do.
-pub(crate) fn setup(workspace: &Workspace) -> Result<Flights> {
+pub(crate) fn setup(workspace: &Workspace) -> Result<()> {
     let python = system::ensure()?;
     peers::ensure(workspace, &python)?;
+    system::ensure_go()?;
     go::ensure(workspace)?;
+    Flights::ensure(workspace, &python).map(|_| ())
+}
+
+/// Makes sure of what the example needs, which is less: no tools by others.
+pub(crate) fn example(workspace: &Workspace) -> Result<Flights> {
+    let python = system::ensure()?;
     Flights::ensure(workspace, &python)
 }

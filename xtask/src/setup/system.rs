@@ -27,7 +27,7 @@ struct Need {
 }
 
 /// pingora's compression is built by CMake and make; LightGBM wants libgomp; tests keep keys in SoftHSM.
-const NEEDS: [Need; 7] = [
+const NEEDS: [Need; 6] = [
     Need { what: "a C compiler (`cc`)", present: || runs("cc"), packages: &["gcc", "libc6-dev"] },
     Need { what: "make", present: || runs("make"), packages: &["make"] },
     Need { what: "CMake", present: || runs("cmake"), packages: &["cmake"] },
@@ -37,9 +37,11 @@ const NEEDS: [Need; 7] = [
         packages: &["python3", "python3-venv"],
     },
     Need { what: "libgomp.so.1", present: has_libgomp, packages: &["libgomp1"] },
-    Need { what: "Go", present: has_go, packages: &["golang-go"] },
     Need { what: "SoftHSM2", present: || runs("softhsm2-util"), packages: &["softhsm2"] },
 ];
+
+/// Tests check files with programs that are written in Go.
+const GO: [Need; 1] = [Need { what: "Go", present: has_go, packages: &["golang-go"] }];
 
 /// Installs what is missing through rustup and apt-get, or says what to install.
 pub(crate) fn ensure() -> Result<Python> {
@@ -51,14 +53,24 @@ pub(crate) fn ensure() -> Result<Python> {
             })?;
         }
     }
-    let missing: Vec<&Need> = NEEDS.iter().filter(|need| !(need.present)()).collect();
+    provide(&NEEDS)?;
+    python().context("no Python")
+}
+
+/// Installs Go if there is none.
+pub(crate) fn ensure_go() -> Result<()> {
+    provide(&GO)
+}
+
+fn provide(needs: &[Need]) -> Result<()> {
+    let missing: Vec<&Need> = needs.iter().filter(|need| !(need.present)()).collect();
     if !missing.is_empty() {
         install(&missing)?;
     }
     if let Some(need) = missing.iter().find(|need| !(need.present)()) {
         bail!("{} is still missing after installing {}", need.what, need.packages.join(" "));
     }
-    python().context("no Python")
+    Ok(())
 }
 
 fn install(missing: &[&Need]) -> Result<()> {
