@@ -243,6 +243,36 @@ fn cosign_refuses_what_was_changed() {
 }
 
 #[test]
+fn the_commands_that_the_folder_names_work() {
+    let (_model, _, folder) = grown();
+    let readme = String::from_utf8(folder.files()["README.txt"].clone()).unwrap();
+    let begins = readme.find("  while read ").unwrap();
+    let ends = begins + readme[begins..].find("done <statements.tsv").unwrap();
+    let script = format!("{}done <statements.tsv", &readme[begins..ends]);
+    let run = |folder: &Folder| {
+        let path = format!("{}:/usr/bin:/bin", peers::cosign().parent().unwrap().display());
+        let mut command = Command::new("sh");
+        command.args(["-c", &script]).current_dir(folder.path()).env("PATH", path);
+        let output = command.env("HOME", folder.path().parent().unwrap()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).matches("Verified OK").count();
+        (said, String::from_utf8_lossy(&output.stdout).matches("REFUSED: ").count())
+    };
+    let count = list(&folder).len();
+    assert_eq!(run(&folder), (count, 0));
+    let changed = folder.copy();
+    changed.flip("log.vkey");
+    changed.write("trusted_root.json", b"{}");
+    assert_eq!(run(&changed), (0, count));
+    // And the list of digests.
+    let sums = |folder: &Folder| {
+        let mut command = Command::new("sha256sum");
+        command.args(["--check", "--strict", "--quiet", "SHA256SUMS"]).current_dir(folder.path());
+        command.output().unwrap().status.success()
+    };
+    assert_eq!((sums(&folder), sums(&changed)), (true, false));
+}
+
+#[test]
 fn go_notices_a_flipped_bit_in_any_file_of_the_log() {
     let (model, _, folder) = grown();
     let of_the_log =
