@@ -35,7 +35,7 @@ struct Row {
 
 /// Prints the table.
 pub(crate) fn spine(workspace: &Workspace) -> Result<()> {
-    let flights = setup::setup(workspace)?;
+    let flights = setup::example(workspace)?;
     let lineal = workspace.build_lineal(true)?;
     let bench = Bench { workspace, flights, lineal };
     type Part = (&'static str, fn(&Bench<'_>) -> Result<Vec<Row>>);

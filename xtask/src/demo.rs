@@ -56,7 +56,7 @@ const CHAPTERS: &[Chapter] = &[
 
 /// Plays the story; yields the number of facts that were checked.
 pub(crate) fn demo(workspace: &Workspace, mode: Mode) -> Result<u64> {
-    let flights = setup::setup(workspace)?;
+    let flights = setup::example(workspace)?;
     let binary = workspace.build_lineal(false)?;
     let started = Instant::now();
     let folder = folder::prepare(workspace, &flights)?;

@@ -97,7 +97,7 @@ fn main() -> ExitCode {
 fn run(task: &Task) -> anyhow::Result<()> {
     let workspace = Workspace::find()?;
     match task {
-        Task::Setup => setup::setup(&workspace).map(|_| ()),
+        Task::Setup => setup::setup(&workspace),
         Task::Demo { check } => demo::demo(&workspace, demo::Mode::from_check(*check)).map(|_| ()),
         Task::Test => test::test(&workspace),
         Task::Ci => ci::ci(&workspace),

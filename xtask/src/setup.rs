@@ -1,10 +1,11 @@
 //! What the other tasks need: programs of the system, Python environments from lock files, the example's data,
-//! Python tools by others for the tests.
+//! Python and Go tools by others for the tests.
 //!
 //! Nothing is made twice: every folder carries a stamp with the digest of what it was made from. A folder without the
 //! right stamp is removed and made again.
 
 mod flights;
+mod go;
 mod peers;
 mod shelf;
 mod system;
@@ -17,8 +18,16 @@ pub(crate) use system::Python;
 use crate::workspace::Workspace;
 
 /// Makes sure of everything; quick when there is nothing to do.
-pub(crate) fn setup(workspace: &Workspace) -> Result<Flights> {
+pub(crate) fn setup(workspace: &Workspace) -> Result<()> {
     let python = system::ensure()?;
     peers::ensure(workspace, &python)?;
+    system::ensure_go()?;
+    go::ensure(workspace)?;
+    Flights::ensure(workspace, &python).map(|_| ())
+}
+
+/// Makes sure of what the example needs, which is less: no tools by others.
+pub(crate) fn example(workspace: &Workspace) -> Result<Flights> {
+    let python = system::ensure()?;
     Flights::ensure(workspace, &python)
 }

@@ -6,7 +6,9 @@
 //! * [`model_signing`]: a model's files signed for other tools, and any directory checked against such a signature.
 //! * [`keys`]: replacing and revoking keys.
 //! * [`verify`], [`fsck`], [`self_audit`], [`lineage`]: what can be proven, whether all is whole, how things hang together.
+//! * [`audit`]: the proof in a folder for others, and the check of such a folder.
 
+pub mod audit;
 pub mod control;
 pub mod data;
 pub mod definition;

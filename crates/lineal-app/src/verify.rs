@@ -89,12 +89,26 @@ impl VerifySubject {
 
 /// Checks everything behind `subject`.
 pub async fn verify(project: &Project, subject: &VerifySubject) -> Result<Verification, Failure> {
+    Ok(evidence(project, subject).await?.0)
+}
+
+/// Checks everything behind `subject`; yields the statements that it rests on too.
+pub(crate) async fn evidence(
+    project: &Project,
+    subject: &VerifySubject,
+) -> Result<(Verification, BTreeSet<Digest>), Failure> {
     // The project's index is not evidence: a row could be missing from it. An own one is made from the ledger.
     let workspace = Workspace::create(project, "verify")?;
     let index = Index::open(&workspace.path().join("index.db")).await?;
     let rebuilt = index.catch_up(project.store.ledger()).await;
-    let mut checker =
-        Checker { project, index, head: None, keyring: Keyring::default(), findings: Vec::new() };
+    let mut checker = Checker {
+        project,
+        index,
+        head: None,
+        keyring: Keyring::default(),
+        statements: BTreeSet::new(),
+        findings: Vec::new(),
+    };
     let ledger = checker.ledger().await;
     if let Err(error) = rebuilt {
         let failure = Failure::from(error);
@@ -113,8 +127,7 @@ pub async fn verify(project: &Project, subject: &VerifySubject) -> Result<Verifi
     tree.children.insert(0, ledger);
     tree.settle();
     checker.index.close().await;
-    let findings = checker.findings;
-    Ok(Verification { subject: name, verified: findings.is_empty() && tree.ok, tree, findings })
+    Ok((Verification::new(name, tree, checker.findings), checker.statements))
 }
 
 impl Finding {
@@ -125,6 +138,11 @@ impl Finding {
 }
 
 impl Verification {
+    /// Of a tree that is [settled](Node::settle).
+    pub(crate) fn new(subject: String, tree: Node, findings: Vec<Finding>) -> Self {
+        Self { subject, verified: findings.is_empty() && tree.ok, tree, findings }
+    }
+
     /// The failure to report, if anything was found: tampering before gaps.
     pub fn failure(&self) -> Option<Failure> {
         // Of equals `max_by_key` takes the last; the first one found is the cause of those after it.
@@ -134,12 +152,12 @@ impl Verification {
 }
 
 impl Node {
-    fn new(label: impl Into<String>, detail: impl Into<String>) -> Self {
+    pub(crate) fn new(label: impl Into<String>, detail: impl Into<String>) -> Self {
         Self { label: label.into(), detail: detail.into(), ok: true, children: Vec::new() }
     }
 
     /// A link with a problem below it is a problem.
-    fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         for child in &mut self.children {
             child.settle();
         }
@@ -152,6 +170,8 @@ struct Checker<'a> {
     index: Index,
     head: Option<Head>,
     keyring: Keyring,
+    /// Those whose bytes, signature and place were checked because the subject rests on them.
+    statements: BTreeSet<Digest>,
     findings: Vec<Finding>,
 }
 
@@ -281,6 +301,7 @@ impl Checker<'_> {
         let holder = admitted.map(|key| key.holder.clone()).map_err(|e| {
             Failure::new(Code::UntrustedKey, format!("statement {digest}: {}", error_chain(&e)))
         })?;
+        self.statements.insert(*digest);
         Ok(Checked { position: entry.position, statement, holder })
     }
 

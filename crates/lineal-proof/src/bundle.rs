@@ -9,7 +9,7 @@ mod wire;
 use lineal_facts::statement::{PAYLOAD_TYPE, Statement};
 use lineal_facts::{Digest, json};
 
-pub use trusted_root::trusted_root;
+pub use trusted_root::{TRUSTED_ROOT_LIMIT_BYTES, logs_of_trusted_root, trusted_root};
 
 use crate::checkpoint::{self, Checkpoint, CheckpointError, NOTE_LIMIT_BYTES, Verified, VerifierKey};
 use crate::envelope::{ENVELOPE_LIMIT_BYTES, Envelope};
@@ -91,9 +91,10 @@ impl Bundle {
         Self { envelope, hint: key.hint(), entry }
     }
 
-    /// The JSON file, compact.
+    /// The JSON file, canonical (RFC 8785).
     pub fn to_bytes(&self) -> Vec<u8> {
-        serde_json::json!(wire::Bundle::from(self)).to_string().into_bytes()
+        // Strings only, which always have a canonical form.
+        json::canonical(&wire::Bundle::from(self)).unwrap_or_default()
     }
 
     /// Reads a bundle with one signature and at most one log entry. Refuses duplicate and unknown fields.

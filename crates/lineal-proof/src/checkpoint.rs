@@ -195,6 +195,15 @@ impl VerifierKey {
         [&ED25519_SPKI_PREFIX[..], self.key.as_bytes()].concat()
     }
 
+    /// The key called `name` with this DER SubjectPublicKeyInfo.
+    pub fn from_der(name: &str, der: &[u8]) -> Result<Self, CheckpointError> {
+        let key = der.strip_prefix(&ED25519_SPKI_PREFIX).and_then(|key| key.try_into().ok());
+        let key = key.and_then(|key| VerifyingKey::from_bytes(key).ok()).filter(|key| !key.is_weak());
+        let key = key.ok_or_else(|| CheckpointError::Key("not an Ed25519 key in DER".to_owned()))?;
+        check_name(name)?;
+        Ok(Self { name: name.to_owned(), key })
+    }
+
     /// The 32 bytes of the public key.
     pub fn public_key(&self) -> &[u8; 32] {
         self.key.as_bytes()

@@ -109,14 +109,11 @@ pub(crate) enum Command {
         /// `model/version` or a run.
         subject: String,
     },
-    /// Check the whole chain behind a subject, offline.
+    /// Check the whole chain behind a subject, or evidence that somebody else exported, offline.
     #[command(
-        after_help = "Examples:\n  lineal verify flights-delay/2\n  lineal verify flights@2013-01..02 --json"
+        after_help = "Examples:\n  lineal verify flights-delay/2\n  lineal verify flights@2013-01..02 --json\n  lineal verify --bundle audit --log-key origin+1283a59c+AbeL...\nWith --bundle, no project is needed."
     )]
-    Verify {
-        /// `model/version`, a run, `dataset@tag` or a statement's digest.
-        subject: String,
-    },
+    Verify(VerifyArguments),
     /// Print what a subject was made from, or what was made from it.
     Lineage {
         /// `model/version`, a run, `dataset@tag` or an artefact's digest.
@@ -165,6 +162,25 @@ pub(crate) enum Command {
     /// Measure parts that have no command of their own.
     #[command(hide = true, subcommand)]
     Bench(crate::commands::bench::BenchCommand),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArguments {
+    /// `model/version`, a run, `dataset@tag` or a statement's digest.
+    #[arg(required_unless_present = "bundle")]
+    pub(crate) subject: Option<String>,
+    /// A folder by `lineal ledger export`, or one Sigstore bundle, which needs --key.
+    #[arg(long, value_name = "FILE|DIR", conflicts_with = "subject")]
+    pub(crate) bundle: Option<PathBuf>,
+    /// The public key (P-256, PEM) that signed the bundle; of a folder, the builder key that its log begins with.
+    #[arg(long, value_name = "PEM", requires = "bundle")]
+    pub(crate) key: Option<PathBuf>,
+    /// A file `trusted_root.json` that names the log whose checkpoint counts.
+    #[arg(long, value_name = "FILE", requires = "bundle")]
+    pub(crate) trusted_root: Option<PathBuf>,
+    /// The key of the log whose checkpoint counts, as `lineal ledger keys` prints it. May be repeated.
+    #[arg(long = "log-key", value_name = "KEY", requires = "bundle")]
+    pub(crate) log_keys: Vec<String>,
 }
 
 /// A pipeline file and values for it.
@@ -417,6 +433,18 @@ pub(crate) enum LedgerCommand {
         after_help = "Names each difference, its file, and what rests on it. Exit code 5: something was changed; 1: something\nis missing or not trusted.\n\nExamples:\n  lineal ledger fsck\n  lineal ledger fsck --json"
     )]
     Fsck,
+    /// Write an audit folder: log, keys and statements with proofs, to be checked offline and without Lineal.
+    #[command(
+        after_help = "Examples:\n  lineal ledger export audit\n  lineal ledger export audit --subject flights-delay/2\n`README.txt` in the folder says how to check it."
+    )]
+    Export {
+        /// The folder, which must be new or empty.
+        folder: PathBuf,
+        /// Only the statements behind this `model/version`, run, `dataset@tag` or statement, and those about keys. May be
+        /// repeated.
+        #[arg(long = "subject", value_name = "SUBJECT")]
+        subjects: Vec<String>,
+    },
     /// Make the index again from the ledger.
     Rebuild,
 }

@@ -17,7 +17,7 @@ use std::process::ExitCode;
 
 use lineal_app::{Code, Event, Failure, Project, serving};
 
-use crate::cli::{Arguments, Command, ModelCommand};
+use crate::cli::{Arguments, Command, ModelCommand, VerifyArguments};
 use crate::printer::Printer;
 
 type Done = Result<ExitCode, Failure>;
@@ -80,7 +80,10 @@ async fn dispatch(arguments: Arguments, printer: &Printer) -> Done {
         Command::Policy(command) => model::policy(&open().await?, command, printer).await,
         Command::Rollout(command) => rollout::run(&open().await?, command, printer).await,
         Command::Traffic(command) => traffic::run(&open().await?, command, printer).await,
-        Command::Verify { subject } => verify::verify(&open().await?, &subject, printer).await,
+        Command::Verify(VerifyArguments { subject: Some(subject), .. }) => {
+            verify::verify(&open().await?, &subject, printer).await
+        }
+        Command::Verify(arguments) => verify::evidence(&arguments, printer),
         Command::Lineage { subject, down, format } => {
             verify::lineage(&open().await?, &subject, down, format, printer).await
         }

@@ -1,6 +1,7 @@
 //! Folders that are made once: a shelf of them for each subject, a stamp in each.
 
 use std::fs::{self, File};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -95,6 +96,22 @@ pub(super) fn environment(python: &Python, lock: &Path, folder: &Path) -> Result
         install.args(pip).args(["--only-binary", ":all:", "-r"]).arg(lock);
         shell::quiet(&mut install)
     })
+}
+
+/// Makes the link by which tests find a folder: below `target`, because they know where that is and cannot ask this
+/// program.
+pub(super) fn link(workspace: &Workspace, name: &str, folder: &Path) -> Result<()> {
+    let link = workspace.target.join("xtask").join(name);
+    if fs::read_link(&link).is_ok_and(|target| target == folder) {
+        return Ok(());
+    }
+    let fresh = link.with_extension("new");
+    fs::create_dir_all(workspace.target.join("xtask")).context("cannot create a folder below `target`")?;
+    if fresh.symlink_metadata().is_ok() {
+        fs::remove_file(&fresh).with_context(|| format!("cannot remove `{}`", fresh.display()))?;
+    }
+    symlink(folder, &fresh).with_context(|| format!("cannot create `{}`", fresh.display()))?;
+    fs::rename(&fresh, &link).with_context(|| format!("cannot create `{}`", link.display()))
 }
 
 pub(super) fn read(path: &Path) -> Result<Vec<u8>> {

@@ -40,6 +40,9 @@ const NEEDS: [Need; 6] = [
     Need { what: "SoftHSM2", present: || runs("softhsm2-util"), packages: &["softhsm2"] },
 ];
 
+/// Tests check files with programs that are written in Go.
+const GO: [Need; 1] = [Need { what: "Go", present: has_go, packages: &["golang-go"] }];
+
 /// Installs what is missing through rustup and apt-get, or says what to install.
 pub(crate) fn ensure() -> Result<Python> {
     for (component, command) in [("clippy", "clippy"), ("rustfmt", "fmt")] {
@@ -50,14 +53,24 @@ pub(crate) fn ensure() -> Result<Python> {
             })?;
         }
     }
-    let missing: Vec<&Need> = NEEDS.iter().filter(|need| !(need.present)()).collect();
+    provide(&NEEDS)?;
+    python().context("no Python")
+}
+
+/// Installs Go if there is none.
+pub(crate) fn ensure_go() -> Result<()> {
+    provide(&GO)
+}
+
+fn provide(needs: &[Need]) -> Result<()> {
+    let missing: Vec<&Need> = needs.iter().filter(|need| !(need.present)()).collect();
     if !missing.is_empty() {
         install(&missing)?;
     }
     if let Some(need) = missing.iter().find(|need| !(need.present)()) {
         bail!("{} is still missing after installing {}", need.what, need.packages.join(" "));
     }
-    python().context("no Python")
+    Ok(())
 }
 
 fn install(missing: &[&Need]) -> Result<()> {
@@ -89,6 +102,10 @@ fn python() -> Option<Python> {
         (identity.starts_with("3.") && minor >= OLDEST_MINOR)
             .then(|| Python { program: PathBuf::from(program), identity })
     })
+}
+
+fn has_go() -> bool {
+    shell::succeeds(Command::new("go").arg("version"))
 }
 
 fn has_libgomp() -> bool {

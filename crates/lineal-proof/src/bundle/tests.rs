@@ -331,3 +331,23 @@ proptest! {
         prop_assert!(Bundle::from_bytes(&bytes).is_err());
     }
 }
+
+#[test]
+fn the_logs_of_a_trusted_root_are_read_back() {
+    let log = LogSigner::from_seed("log.example", &[7; 32]).unwrap();
+    let bytes = trusted_root(log.verifier_key(), Timestamp::from_unix_ms(0));
+    assert_eq!(logs_of_trusted_root(&bytes).unwrap(), [log.verifier_key().clone()]);
+    let text = String::from_utf8(bytes).unwrap();
+    for (from, to) in [
+        ("https://log.example", "https://other.example"),
+        ("https://log.example", "log.example"),
+        ("\"keyId\":\"", "\"keyId\":\"AAAA"),
+        ("PKIX_ED25519", "PKIX_ECDSA_P256_SHA_256"),
+        ("\"ctlogs\":[]", "\"ctlogs\":[],\"ctlogs\":[]"),
+        ("\"tlogs\"", "\"logs\""),
+    ] {
+        let changed = text.replace(from, to);
+        assert_ne!(changed, text);
+        assert!(matches!(logs_of_trusted_root(changed.as_bytes()), Err(VerifyError::Malformed(_))), "{to}");
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use lineal_app::audit::{self, ExportOptions};
 use lineal_app::{Code, Failure, Project, fsck};
 use lineal_facts::Digest;
 use lineal_proof::bundle::LogEntry;
@@ -44,6 +45,21 @@ pub(super) async fn run(project: &Project, command: LedgerCommand, printer: &Pri
             printer.line(tlog_proof(project, &parse(&statement)?).await?.trim_end());
         }
         LedgerCommand::Fsck => return check(project, printer).await,
+        LedgerCommand::Export { folder, subjects } => {
+            let options = ExportOptions { subjects };
+            let exported = audit::export(project, &folder, &options, &observer(printer)).await?;
+            printer.result(&exported, || {
+                format!(
+                    "exported {} statements and {} keys of a log with {} entries to {}\n  \
+                     give others the log's key in another way than the folder:\n  {}",
+                    exported.statements,
+                    exported.keys,
+                    exported.entries,
+                    exported.folder.display(),
+                    exported.log_key
+                )
+            });
+        }
         LedgerCommand::Rebuild => {
             project.store.rebuild_index().await?;
             let size = index.size().await?;

@@ -3,29 +3,60 @@
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 
-use lineal_app::Project;
+use lineal_app::audit::{self, Pins};
 use lineal_app::lineage::{self, Direction, Lineage};
-use lineal_app::verify::{self, Node, VerifySubject};
+use lineal_app::verify::{self, Node, Verification, VerifySubject};
+use lineal_app::{Code, Failure, Project, model_signing};
 
-use super::Done;
-use crate::cli::GraphFormat;
+use super::{Done, observer};
+use crate::cli::{GraphFormat, VerifyArguments};
 use crate::printer::Printer;
 
 pub(super) async fn verify(project: &Project, subject: &str, printer: &Printer) -> Done {
     let verification = verify::verify(project, &VerifySubject::parse(subject)?).await?;
-    printer.result(&verification, || {
-        let word = if verification.verified { "VERIFIED" } else { "NOT VERIFIED" };
-        let mut text = format!("{word}: {}\n", verification.subject);
-        print_node(&verification.tree, "", &mut text);
-        for finding in &verification.findings {
-            text.push_str(&format!("{}: {}\n", finding.code, finding.message));
-        }
-        text
-    });
-    match verification.failure() {
-        Some(failure) => Ok(printer.failure(&failure)),
-        None => Ok(ExitCode::SUCCESS),
+    printer.result(&verification, || text(&verification));
+    Ok(exit(&verification, printer))
+}
+
+/// An audit folder or a bundle, without a project.
+pub(super) fn evidence(arguments: &VerifyArguments, printer: &Printer) -> Done {
+    let wanted = || Failure::new(Code::Usage, "name a subject, or evidence with --bundle");
+    let path = arguments.bundle.as_ref().ok_or_else(wanted)?;
+    let mut pins = Pins::default();
+    if let Some(key) = &arguments.key {
+        pins.key = Some(model_signing::read_key(key)?);
     }
+    for key in &arguments.log_keys {
+        pins.logs.push(key.parse().map_err(|e| Failure::caused(Code::Usage, &e))?);
+    }
+    if let Some(root) = &arguments.trusted_root {
+        pins.add_trusted_root(root)?;
+    }
+    let audit = if path.is_dir() {
+        audit::verify_folder(path, &pins, &observer(printer))?
+    } else {
+        audit::verify_bundle(path, &pins)?
+    };
+    printer.result(&audit, || text(&audit.verification));
+    if audit.verification.verified && !audit.log_pinned {
+        printer
+            .note("whose log this is was not checked; name the log's key with --log-key or --trusted-root");
+    }
+    Ok(exit(&audit.verification, printer))
+}
+
+fn text(verification: &Verification) -> String {
+    let word = if verification.verified { "VERIFIED" } else { "NOT VERIFIED" };
+    let mut text = format!("{word}: {}\n", verification.subject);
+    print_node(&verification.tree, "", &mut text);
+    for finding in &verification.findings {
+        text.push_str(&format!("{}: {}\n", finding.code, finding.message));
+    }
+    text
+}
+
+fn exit(verification: &Verification, printer: &Printer) -> ExitCode {
+    verification.failure().map_or(ExitCode::SUCCESS, |failure| printer.failure(&failure))
 }
 
 fn print_node(node: &Node, indent: &str, text: &mut String) {

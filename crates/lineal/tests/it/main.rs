@@ -6,6 +6,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by stopping")]
 
 mod approval;
+mod audit;
+mod audit_outside;
 mod cli;
 mod crash;
 mod data;

@@ -9,6 +9,21 @@ use crate::project::{Project, Started, eventually, processes_with};
 
 const SERVE: &str = include_str!("serve.py");
 
+/// Every kind of statement, in order.
+pub(crate) const KINDS: [&str; 11] = [
+    "approval",
+    "dataset",
+    "incident",
+    "key",
+    "model-signature",
+    "model-version",
+    "promotion",
+    "provenance",
+    "rollout-step",
+    "run-sealed",
+    "test-result",
+];
+
 /// A pipeline with a model; every version is a run with other parameters.
 pub(crate) struct Model {
     pub(crate) project: Project,
@@ -48,6 +63,38 @@ impl Model {
         let model = Self { project, marker };
         model.policy("production", &[("always", "true", "nothing")]);
         model
+    }
+
+    /// A project whose ledger has every one of [`KINDS`].
+    pub(crate) fn with_every_kind() -> Self {
+        let model = Self::new();
+        let version = model.admitted();
+        let project = &model.project;
+        {
+            let _roles = model.serve();
+            model.rollout(&version);
+            model.settled();
+        }
+        // A step that gives other bytes when it has to run again.
+        project.pipeline("steps: {r: {run: [sh, -c, 'date +%N > $LINEAL_OUT/r'], out: {r: r}}}\n");
+        let random = project.run(&[]);
+        std::fs::remove_file(project.blob(&random["steps"][0]["outputs"]["r"]["digest"])).unwrap();
+        project.fails(&["run"], 1, "not-reproduced", &["gave other bytes"]);
+        model
+    }
+
+    /// Takes data and a version through gate, signature and approval to its promotion; yields the version.
+    pub(crate) fn admitted(&self) -> String {
+        let project = &self.project;
+        project.write("table.csv", "a,b\n1,2\n");
+        project.json(&["data", "add", "d", "table.csv", "--tag", "t"]);
+        let run = self.run(&[]);
+        project.json(&["test", "run", &run]);
+        let version = text(&project.json(&["model", "register", "toy", "--run", &run])["version"]);
+        project.json(&["model", "sign", &version]);
+        project.json(&["approve", &version, "--for", "production", "--reason", "slices look good"]);
+        project.json(&["promote", &version, "--to", "production"]);
+        version
     }
 
     /// Writes a policy of these rules (name, expression, message) with a quick rollout.

@@ -1,4 +1,4 @@
-//! The Python tools by others that check Lineal's files.
+//! The Python and Go tools by others that check Lineal's files.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,13 +13,43 @@ const LOCK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tools/peers/requi
 pub(crate) fn python() -> &'static Path {
     static PYTHON: OnceLock<PathBuf> = OnceLock::new();
     PYTHON.get_or_init(|| {
-        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
-        let python = target.join("xtask/python-peers/bin/python");
-        assert!(python.exists(), "no `{}`; `cargo xtask setup` makes it", python.display());
+        let python = made("python-peers/bin/python");
         let wrong = run(&python, &["installed", LOCK]);
         assert_eq!(wrong, Value::Array(Vec::new()), "`cargo xtask setup` installs what the lock file names");
         python
     })
+}
+
+/// docs/verify/go, which must be built from the source as it stands.
+pub(crate) fn log_check() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/verify/go/main.go");
+        let built = std::fs::read(made("log-check/main.go")).unwrap();
+        assert!(built == std::fs::read(source).unwrap(), "`cargo xtask setup` builds what the source says");
+        made("log-check/lineal-log-check")
+    })
+}
+
+/// cosign, of the version that `cargo xtask setup` names.
+pub(crate) fn cosign() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let program = made("cosign/cosign");
+        let version = Command::new(&program).arg("version").output().unwrap();
+        let text =
+            String::from_utf8_lossy(&version.stdout).into_owned() + &String::from_utf8_lossy(&version.stderr);
+        assert!(text.contains("v3.1.3"), "{text}");
+        program
+    })
+}
+
+/// A file that `cargo xtask setup` makes.
+fn made(name: &str) -> PathBuf {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
+    let path = target.join("xtask").join(name);
+    assert!(path.exists(), "no `{}`; `cargo xtask setup` makes it", path.display());
+    path
 }
 
 /// Runs a task of `peers.py` and yields what it answers.
