@@ -6,6 +6,7 @@
 //! * Published tiles are never changed. A partial tile that a larger one replaced is removed after publication.
 
 mod published;
+mod witnessed;
 
 use std::fs;
 use std::io;
@@ -18,6 +19,7 @@ use lineal_proof::tree::{self, ProofError};
 use lineal_proof::{Checkpoint, Edge, EntryBundleId, Hash, Leaf, LogSigner, TileId, VerifierKey};
 
 pub use published::Published;
+pub use witnessed::Publication;
 
 use crate::files::{self, Context, FileError};
 use crate::keys::KnownLogKeys;
