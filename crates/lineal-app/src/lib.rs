@@ -5,9 +5,11 @@
 //! * [`model`], [`promotion`], [`serving`], [`control`]: from a tested model to production.
 //! * [`model_signing`]: a model's files signed for other tools, and any directory checked against such a signature.
 //! * [`keys`]: replacing and revoking keys.
+//! * [`witness`], [`cosigning`]: cosigning the checkpoints of other logs; having one's own cosigned.
 //! * [`verify`], [`lineage`]: what can be proven, and how things hang together.
 
 pub mod control;
+pub mod cosigning;
 pub mod data;
 pub mod definition;
 pub mod environment;
@@ -25,6 +27,7 @@ pub mod run;
 pub mod serving;
 pub mod step;
 pub mod verify;
+pub mod witness;
 pub mod workspace;
 
 pub use failure::{Code, Failure};

@@ -2,6 +2,7 @@
 //! ledger, and every blob that the statements name.
 
 mod chain;
+mod witnessed;
 
 use lineal_facts::predicate::KeyRole;
 use lineal_facts::{Digest, ModelVersion, RunId, SnapshotRef, Statement};
@@ -13,6 +14,8 @@ use serde::Serialize;
 use crate::failure::{Code, Failure, chain as error_chain, keyring_code};
 use crate::project::Project;
 use crate::workspace::Workspace;
+
+pub use witnessed::WitnessDemand;
 
 /// What is verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,15 +86,20 @@ impl VerifySubject {
     }
 }
 
-/// Checks everything behind `subject`.
-pub async fn verify(project: &Project, subject: &VerifySubject) -> Result<Verification, Failure> {
+/// Checks everything behind `subject`, under a checkpoint that is witnessed as `demand` says.
+pub async fn verify(
+    project: &Project,
+    subject: &VerifySubject,
+    demand: &WitnessDemand,
+) -> Result<Verification, Failure> {
     // The project's index is not evidence: a row could be missing from it. An own one is made from the ledger.
     let workspace = Workspace::create(project, "verify")?;
     let index = Index::open(&workspace.path().join("index.db")).await?;
     let rebuilt = index.catch_up(project.store.ledger(), project.store.blobs()).await;
-    let mut checker =
-        Checker { project, index, head: None, keyring: Keyring::default(), findings: Vec::new() };
-    let ledger = checker.ledger().await;
+    let (keyring, findings) = (Keyring::default(), Vec::new());
+    let mut checker = Checker { project, index, head: None, witnessed: None, keyring, findings };
+    let mut ledger = checker.ledger().await;
+    ledger.children.extend(checker.witnesses(demand));
     if let Err(error) = rebuilt {
         let failure = Failure::from(error);
         checker.failed("index made from the ledger", &failure);
@@ -140,6 +148,8 @@ struct Checker<'a> {
     project: &'a Project,
     index: Index,
     head: Option<Head>,
+    /// The size that witnesses vouch for, if they have to: nothing beyond it counts.
+    witnessed: Option<u64>,
     keyring: Keyring,
     findings: Vec<Finding>,
 }
@@ -250,6 +260,13 @@ impl Checker<'_> {
         let head = self.head.clone().ok_or_else(|| gap("the ledger did not verify".to_owned()))?;
         let entry = self.index.entry(digest).await?;
         let entry = entry.ok_or_else(|| gap(format!("statement {digest} is not in the ledger")))?;
+        if self.witnessed.is_some_and(|size| entry.position >= size) {
+            let text = format!(
+                "statement {digest} is entry {}, and no witness has seen it yet: lineal ledger witness",
+                entry.position
+            );
+            return Err(gap(text));
+        }
         let leaf = store.ledger().leaf(entry.position, head.size)?;
         let tampered = |message: String| Failure::new(Code::Tampered, message);
         if leaf.data != *digest {

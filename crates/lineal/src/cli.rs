@@ -111,12 +111,9 @@ pub(crate) enum Command {
     },
     /// Check the whole chain behind a subject, offline.
     #[command(
-        after_help = "Examples:\n  lineal verify flights-delay/2\n  lineal verify flights@2013-01..02 --json"
+        after_help = "Examples:\n  lineal verify flights-delay/2\n  lineal verify flights@2013-01..02 --json\n  lineal verify flights-delay/2 --witness-policy mine.policy --witness-max-age 1h"
     )]
-    Verify {
-        /// `model/version`, a run, `dataset@tag` or a statement's digest.
-        subject: String,
-    },
+    Verify(VerifyArguments),
     /// Print what a subject was made from, or what was made from it.
     Lineage {
         /// `model/version`, a run, `dataset@tag` or an artefact's digest.
@@ -143,6 +140,22 @@ pub(crate) enum Command {
         #[arg(long, value_name = "ADDRESS")]
         listen: Option<String>,
     },
+    /// Run a witness, in `.lineal-witness/` of the folder: it cosigns what continues the log that it saw before.
+    #[command(after_help = "Example: lineal witness --dir ana --log LEDGER_KEY --listen 127.0.0.1:7401")]
+    Witness {
+        /// Loopback address; port 0 takes a free one. `.lineal-witness/witness.json` tells which.
+        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
+        listen: String,
+        /// A log's key, as `lineal ledger keys` prints it. May be repeated, also for later keys of one log.
+        #[arg(long = "log", value_name = "KEY", required = true)]
+        logs: Vec<String>,
+        /// What a new witness is called, for good; a name that nobody else has otherwise.
+        #[arg(long)]
+        name: Option<String>,
+        /// The file that opens the witness's key file, made if it is not there; the user's otherwise.
+        #[arg(long, value_name = "FILE")]
+        identity: Option<PathBuf>,
+    },
     /// Say what this machine allows and what it does not.
     Doctor,
     /// Print completions for a shell.
@@ -165,6 +178,19 @@ pub(crate) enum Command {
     /// Measure parts that have no command of their own.
     #[command(hide = true, subcommand)]
     Bench(crate::commands::bench::BenchCommand),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArguments {
+    /// `model/version`, a run, `dataset@tag` or a statement's digest.
+    pub(crate) subject: String,
+    /// Which witnesses must have seen the ledger (c2sp.org/tlog-policy); `.lineal/witnesses.policy` otherwise, if it is
+    /// there.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) witness_policy: Option<PathBuf>,
+    /// How long ago they may have seen it, for instance `1h`; as the settings say otherwise.
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) witness_max_age: Option<String>,
 }
 
 /// A pipeline file and values for it.
@@ -412,6 +438,8 @@ pub(crate) enum LedgerCommand {
         #[arg(long, value_enum, default_value_t = ProofFormat::Bundle)]
         format: ProofFormat,
     },
+    /// Ask the witnesses of `.lineal/witnesses.policy` to cosign the ledger as it is, and publish what they signed.
+    Witness,
     /// Make the index again from ledger and blobs.
     Rebuild,
 }

@@ -43,6 +43,7 @@ pub(super) async fn run(project: &Project, command: LedgerCommand, printer: &Pri
         LedgerCommand::Proof { statement, format: ProofFormat::TlogProof } => {
             printer.line(tlog_proof(project, &parse(&statement)?).await?.trim_end());
         }
+        LedgerCommand::Witness => return super::witness::ask(project, printer).await,
         LedgerCommand::Rebuild => {
             project.store.rebuild_index().await?;
             let size = index.size().await?;

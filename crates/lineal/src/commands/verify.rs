@@ -5,14 +5,17 @@ use std::process::ExitCode;
 
 use lineal_app::Project;
 use lineal_app::lineage::{self, Direction, Lineage};
-use lineal_app::verify::{self, Node, VerifySubject};
+use lineal_app::verify::{self, Node, VerifySubject, WitnessDemand};
 
 use super::Done;
-use crate::cli::GraphFormat;
+use crate::cli::{GraphFormat, VerifyArguments};
 use crate::printer::Printer;
 
-pub(super) async fn verify(project: &Project, subject: &str, printer: &Printer) -> Done {
-    let verification = verify::verify(project, &VerifySubject::parse(subject)?).await?;
+pub(super) async fn verify(project: &Project, arguments: &VerifyArguments, printer: &Printer) -> Done {
+    let (policy, max_age) = (arguments.witness_policy.as_deref(), arguments.witness_max_age.as_deref());
+    let demand = WitnessDemand::of(project, policy, max_age)?;
+    let subject = VerifySubject::parse(&arguments.subject)?;
+    let verification = verify::verify(project, &subject, &demand).await?;
     printer.result(&verification, || {
         let word = if verification.verified { "VERIFIED" } else { "NOT VERIFIED" };
         let mut text = format!("{word}: {}\n", verification.subject);

@@ -22,3 +22,4 @@ mod steps;
 mod tampering;
 mod thief;
 mod token;
+mod witness;

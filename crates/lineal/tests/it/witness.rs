@@ -1,0 +1,479 @@
+//! Witnesses as processes: quorum, forks, restored copies, `kill -9`.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::Command;
+use std::sync::Barrier;
+
+use lineal_facts::Digest;
+use lineal_proof::{AddCheckpoint, Checkpoint, LogSigner, Note, tree};
+use serde_json::Value;
+
+use crate::project::{Project, Started, eventually};
+use crate::thief::{Thief, incident};
+
+/// A witness in a folder of its own, with a key of its own.
+struct Witness {
+    place: Project,
+    log: String,
+    process: Option<Started>,
+}
+
+/// A project and its witnesses.
+struct World {
+    project: Project,
+    witnesses: Vec<Witness>,
+}
+
+/// What a server answers to the first line of a request.
+type Lie = Box<dyn Fn(&str) -> String + Send>;
+
+struct HttpAnswer {
+    status: u16,
+    body: Vec<u8>,
+}
+
+impl Witness {
+    fn new(log: &str, name: &str) -> Self {
+        let mut witness = Self { place: Project::absent(), log: log.to_owned(), process: None };
+        witness.start(&["--name", name]);
+        witness
+    }
+
+    /// Starts, again at the same address, and waits until it listens.
+    fn start(&mut self, more: &[&str]) {
+        let file = self.place.path(".lineal-witness/witness.json");
+        let _ = fs::remove_file(&file);
+        let arguments: Vec<&str> =
+            ["witness", "--log", &self.log, "--json"].into_iter().chain(more.iter().copied()).collect();
+        let mut process = self.place.start(&arguments);
+        eventually("the witness listens", || {
+            assert!(process.is_running(), "the witness ended");
+            file.exists().then_some(())
+        });
+        self.process = Some(process);
+    }
+
+    fn kill(&mut self) {
+        self.process.take().unwrap().kill();
+    }
+
+    fn url(&self) -> String {
+        let file = fs::read(self.place.path(".lineal-witness/witness.json")).unwrap();
+        let file: Value = serde_json::from_slice(&file).unwrap();
+        file["url"].as_str().unwrap().to_owned()
+    }
+
+    fn key(&self) -> String {
+        fs::read_to_string(self.place.path(".lineal-witness/witness.vkey")).unwrap().trim().to_owned()
+    }
+
+    /// What it shows monitors.
+    fn shows(&self, origin: &str) -> HttpAnswer {
+        http(&self.url(), "GET", &format!("/{}/checkpoint", Digest::of(origin.as_bytes()).hex()), b"")
+    }
+}
+
+impl World {
+    /// A project with a snapshot `d@1`, and that many witnesses, of which `quorum` must sign.
+    fn new(count: usize, quorum: usize) -> Self {
+        let project = Project::new();
+        let log = log_key(&project);
+        let names: Vec<String> = (1..=count).map(|number| format!("w{number}.example")).collect();
+        let witnesses = names.iter().map(|name| Witness::new(&log, name)).collect();
+        let world = Self { project, witnesses };
+        world.write_policy(quorum, "");
+        world.grow("1");
+        world
+    }
+
+    fn write_policy(&self, quorum: usize, more: &str) {
+        let line = |(number, witness): (usize, &Witness)| {
+            format!("witness w{number} {} {}\n", witness.key(), witness.url())
+        };
+        let lines: String = (1..).zip(&self.witnesses).map(line).collect();
+        let names: Vec<String> = (1..=self.witnesses.len()).map(|number| format!("w{number}")).collect();
+        let group = format!("group q {quorum} {}\nquorum q\n", names.join(" "));
+        self.project.write(".lineal/witnesses.policy", format!("{more}{lines}{group}"));
+    }
+
+    /// Adds the snapshot `d@TAG`.
+    fn grow(&self, tag: &str) {
+        self.project.write("d.csv", format!("a\n{tag}\n"));
+        self.project.json(&["data", "add", "d", "d.csv", "--tag", tag]);
+    }
+
+    fn ask(&self) -> Value {
+        self.project.json(&["ledger", "witness"])
+    }
+
+    fn size(&self) -> u64 {
+        size_in(&fs::read(self.project.path(".lineal/log/checkpoint")).unwrap())
+    }
+
+    /// The witnessed checkpoint, if there is one.
+    fn witnessed(&self) -> Option<Vec<u8>> {
+        fs::read(self.project.path(".lineal/log/checkpoint.witnessed")).ok()
+    }
+
+    fn verified(&self, subject: &str) -> bool {
+        self.project.json(&["verify", subject])["verified"] == true
+    }
+
+    /// Keeps a copy of `.lineal` as it is.
+    fn copy(&self, name: &str) {
+        let status = Command::new("cp")
+            .arg("-a")
+            .args([self.project.path(".lineal"), self.project.path(name)])
+            .status();
+        assert!(status.unwrap().success());
+    }
+
+    /// Puts the copy `name` in the place of `.lineal`, which is kept as `aside`.
+    fn put_back(&self, name: &str, aside: &str) {
+        fs::rename(self.project.path(".lineal"), self.project.path(aside)).unwrap();
+        fs::rename(self.project.path(name), self.project.path(".lineal")).unwrap();
+    }
+}
+
+fn log_key(project: &Project) -> String {
+    let keys = fs::read_to_string(project.path(".lineal/keys/ledger.vkey")).unwrap();
+    keys.lines().next().unwrap().to_owned()
+}
+
+fn size_in(note: &[u8]) -> u64 {
+    String::from_utf8_lossy(note).lines().nth(1).unwrap().parse().unwrap()
+}
+
+/// One request on a connection of its own.
+fn http(url: &str, method: &str, path: &str, body: &[u8]) -> HttpAnswer {
+    let mut socket = TcpStream::connect(url.strip_prefix("http://").unwrap()).unwrap();
+    let length = body.len();
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: w\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
+    );
+    socket.write_all(&[head.as_bytes(), body].concat()).unwrap();
+    let mut bytes = Vec::new();
+    socket.read_to_end(&mut bytes).unwrap();
+    let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
+    let status = String::from_utf8_lossy(&bytes[..end]).split(' ').nth(1).unwrap().parse().unwrap();
+    HttpAnswer { status, body: bytes[end + 4..].to_vec() }
+}
+
+/// A server that answers every request like this, for as long as the test runs.
+fn stub(answer: Lie) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for socket in listener.incoming() {
+            let mut socket = socket.unwrap();
+            let mut request = vec![0; 64 << 10];
+            let read = socket.read(&mut request).unwrap();
+            let line =
+                String::from_utf8_lossy(&request[..read]).lines().next().unwrap_or_default().to_owned();
+            // The client may have gone away.
+            let _ = socket.write_all(answer(&line).as_bytes());
+        }
+    });
+    url
+}
+
+fn response(status: &str, body: &str) -> String {
+    format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+}
+
+#[test]
+fn two_of_three_are_enough_and_one_is_not() {
+    let mut world = World::new(3, 2);
+    let unseen = ["no witness has seen this ledger", "lineal ledger witness"];
+    world.project.fails(&["verify", "d@1"], 1, "not-verified", &unseen);
+    let asked = world.ask();
+    assert_eq!((&asked["quorum"], &asked["published"]), (&Value::Bool(true), &Value::Bool(true)), "{asked}");
+    assert!(asked["witnesses"].as_array().unwrap().iter().all(|w| w["cosigned_at"].is_string()), "{asked}");
+    assert!(world.verified("d@1"));
+    // What came after is not covered by what they signed.
+    world.grow("2");
+    world.project.fails(&["verify", "d@2"], 1, "not-verified", &["no witness has seen it yet"]);
+    assert!(world.verified("d@1"));
+    world.witnesses[0].kill();
+    let asked = world.ask();
+    assert_eq!(
+        (&asked["quorum"], &asked["size"]),
+        (&Value::Bool(true), &Value::from(world.size())),
+        "{asked}"
+    );
+    assert!(asked["witnesses"][0]["problem"].as_str().unwrap().contains("does not answer"), "{asked}");
+    assert!(world.verified("d@2"));
+    let before = world.witnessed();
+    world.witnesses[1].kill();
+    world.grow("3");
+    world.project.fails(&["ledger", "witness"], 1, "not-verified", &["cosigned by w3", "2 of w1, w2, w3"]);
+    assert_eq!(world.witnessed(), before, "nothing less than the quorum is published");
+    world.project.fails(&["verify", "d@3"], 1, "not-verified", &["no witness has seen it yet"]);
+    // They come back, and one that was away catches up.
+    world.witnesses[0].start(&[]);
+    assert_eq!(world.ask()["quorum"], true);
+    assert!(world.verified("d@3"));
+}
+
+#[test]
+fn a_fork_under_the_valid_key_is_refused() {
+    let world = World::new(3, 2);
+    world.ask();
+    world.copy("fork");
+    world.grow("2");
+    world.ask();
+    let honest = world.witnessed().unwrap();
+    world.put_back("fork", "honest");
+    let thief = Thief::of(&world.project);
+    let forged = Thief::append(&world.project, &incident("forged"), &thief.builder, &thief.log).to_string();
+    assert_eq!(size_in(&honest), world.size(), "as large as the other, so no size tells them apart");
+    // It continues what the witnesses saw before, and that is not enough.
+    world.project.fails(&["verify", &forged], 1, "not-verified", &["no witness has seen it yet"]);
+    world.project.fails(&["ledger", "witness"], 5, "tampered", &["two ledgers under one key"]);
+    world.project.refuses(&["data", "add", "d", "d.csv", "--tag", "x"], 5, "tampered", &["two ledgers"]);
+    // A larger fork.
+    Thief::append(&world.project, &incident("more"), &thief.builder, &thief.log);
+    world.project.fails(&["ledger", "witness"], 5, "tampered", &["two ledgers under one key"]);
+    // What they signed for the other one does not fit this one.
+    world.project.write(".lineal/log/checkpoint.witnessed", honest);
+    world.project.fails(
+        &["verify", &forged],
+        5,
+        "tampered",
+        &["does not continue", "another one under the same key"],
+    );
+    world.project.fails(&["verify", "d@1"], 5, "tampered", &["does not continue"]);
+}
+
+#[test]
+fn yesterdays_folder_is_refused_before_anything_is_signed() {
+    let world = World::new(3, 2);
+    world.ask();
+    world.copy("yesterday");
+    world.grow("2");
+    world.ask();
+    world.put_back("yesterday", "today");
+    let fragments = ["the witness `w", "5 entries", "here are 4", "Put the newer one back"];
+    world.project.refuses(&["data", "add", "d", "d.csv", "--tag", "x"], 5, "rolled-back", &fragments);
+    world.project.refuses(&["ledger", "rotate", "lineal", "builder"], 5, "rolled-back", &fragments);
+    world.project.refuses(&["serve"], 5, "rolled-back", &fragments);
+    world.project.fails(&["ledger", "witness"], 5, "rolled-back", &fragments);
+    assert_eq!(world.size(), 4, "nothing was signed");
+    world.put_back("today", "yesterday");
+    world.grow("3");
+    assert_eq!(world.ask()["quorum"], true);
+    assert!(world.verified("d@3"));
+    // Offline too, if what the witnesses signed is still there.
+    let newest = world.witnessed().unwrap();
+    world.put_back("yesterday", "today");
+    world.project.write(".lineal/log/checkpoint.witnessed", newest);
+    world.project.fails(&["verify", "d@1"], 5, "rolled-back", &["the witnesses saw 6 entries", "here are 4"]);
+}
+
+#[test]
+fn what_the_witnesses_saw_gets_stale() {
+    let world = World::new(1, 1);
+    world.ask();
+    let within = ["verify", "d@1", "--witness-max-age", "1h"];
+    assert_eq!(world.project.json(&within)["verified"], true);
+    eventually("a second has gone by", || {
+        let answer = world.project.lineal(&["verify", "d@1", "--witness-max-age", "1ms", "--json"]);
+        (!answer.status.success()).then(|| answer.failed(1, "stale", &["s ago", "lineal ledger witness"]))
+    });
+    // The settings can say it too; asking again makes it fresh.
+    let config = fs::read_to_string(world.project.path(".lineal/config.toml")).unwrap();
+    world.project.write(".lineal/config.toml", format!("witness_max_age = '1ms'\n{config}"));
+    world.project.fails(&["verify", "d@1"], 1, "stale", &["s ago"]);
+    world.project.write(".lineal/config.toml", format!("witness_max_age = '1h'\n{config}"));
+    world.ask();
+    assert!(world.verified("d@1"));
+    world.project.write(".lineal/config.toml", format!("witness_max_age = 'soon'\n{config}"));
+    world.project.fails(&["verify", "d@1"], 3, "config-invalid", &["witness_max_age", "`soon`"]);
+}
+
+#[test]
+fn a_killed_witness_remembers() {
+    let mut world = World::new(1, 1);
+    let origin = log_key(&world.project).split('+').next().unwrap().to_owned();
+    assert_eq!(world.witnesses[0].shows(&origin).status, 404);
+    let key = world.witnesses[0].key();
+    world.copy("yesterday");
+    for round in 2..=6_u64 {
+        world.ask();
+        world.witnesses[0].kill();
+        world.witnesses[0].start(&[]);
+        let shown = world.witnesses[0].shows(&origin);
+        assert_eq!((shown.status, size_in(&shown.body)), (200, world.size()));
+        assert_eq!(Some(shown.body), world.witnessed(), "what monitors see is what was published");
+        world.grow(&round.to_string());
+    }
+    assert_eq!(world.witnesses[0].key(), key);
+    world.put_back("yesterday", "today");
+    world.project.fails(&["ledger", "witness"], 5, "rolled-back", &["the witness `w1`"]);
+    // There is one of it in a folder.
+    let place = &world.witnesses[0].place;
+    place.fails(&["witness", "--log", &world.witnesses[0].log], 3, "already-running", &["lineal witness"]);
+}
+
+#[test]
+fn of_two_forks_at_one_size_exactly_one_wins() {
+    const EACH: u64 = 6;
+    let log = LogSigner::from_seed("log.example", &[5; 32]).unwrap();
+    let witness = Witness::new(&log.vkey(), "w.example");
+    let url = witness.url();
+    let note = |size: u64, branch: u64| {
+        let root = tree::leaf_hash(&branch.to_be_bytes());
+        Note::parse(&log.sign(&Checkpoint::new("log.example", size, root)).unwrap()).unwrap()
+    };
+    let barrier = Barrier::new(2 * EACH as usize);
+    let answers: Vec<(u64, u16)> = std::thread::scope(|scope| {
+        let (note, url, barrier) = (&note, &url, &barrier);
+        let senders: Vec<_> = (0..2 * EACH)
+            .map(|number| {
+                scope.spawn(move || {
+                    let body =
+                        AddCheckpoint { old: 0, path: Vec::new(), note: note(1, number % 2) }.to_bytes();
+                    barrier.wait();
+                    (number % 2, http(url, "POST", "/add-checkpoint", &body).status)
+                })
+            })
+            .collect();
+        senders.into_iter().map(|sender| sender.join().unwrap()).collect()
+    });
+    let won: Vec<_> = answers.iter().filter(|(_, status)| *status == 200).collect();
+    assert_eq!(won.len(), 1, "{answers:?}");
+    assert!(answers.iter().all(|(_, status)| [200, 409].contains(status)), "{answers:?}");
+    let (winner, loser) = (won[0].0, 1 - won[0].0);
+    let shown = witness.shows("log.example");
+    assert!(String::from_utf8_lossy(&shown.body).starts_with(&note(1, winner).text));
+    let ask = |branch| AddCheckpoint { old: 1, path: Vec::new(), note: note(1, branch) }.to_bytes();
+    assert_eq!(http(&url, "POST", "/add-checkpoint", &ask(loser)).status, 422);
+    assert_eq!(http(&url, "POST", "/add-checkpoint", &ask(winner)).status, 200);
+}
+
+#[test]
+fn a_running_control_plane_asks_by_itself_and_serves_what_was_signed() {
+    let mut world = World::new(3, 2);
+    let serve = world.project.start(&["serve"]);
+    let file = world.project.path(".lineal/serve.json");
+    eventually("serve is ready", || file.exists().then_some(()));
+    let is_seen = |world: &World| world.witnessed().is_some_and(|note| size_in(&note) == world.size());
+    eventually("the witnesses saw it", || is_seen(&world).then_some(()));
+    world.witnesses[2].kill();
+    world.grow("2");
+    eventually("the others saw the growth", || is_seen(&world).then_some(()));
+    let url: Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
+    let url = url["url"].as_str().unwrap();
+    let own = http(url, "GET", "/log/checkpoint", b"");
+    let witnessed = http(url, "GET", "/log/checkpoint.witnessed", b"");
+    assert_eq!((own.status, witnessed.status), (200, 200));
+    assert_eq!(own.body, witnessed.body, "of one size they are served as one");
+    assert_eq!(Some(&own.body), world.witnessed().as_ref());
+    assert_eq!(Note::parse(&own.body).unwrap().signatures.len(), 3, "the log and two witnesses");
+    // Without a quorum nothing is published, and commits do not wait.
+    world.witnesses[1].kill();
+    world.grow("3");
+    let alone = http(url, "GET", "/log/checkpoint", b"");
+    assert_eq!(Note::parse(&alone.body).unwrap().signatures.len(), 1);
+    world.witnesses[1].start(&[]);
+    eventually("the quorum is back", || is_seen(&world).then_some(()));
+    serve.terminate();
+    assert!(serve.finish().status.success());
+}
+
+#[test]
+fn a_control_plane_stops_when_the_ledger_turns_out_to_be_old() {
+    let mut world = World::new(1, 1);
+    world.ask();
+    world.copy("yesterday");
+    world.grow("2");
+    world.ask();
+    // While nobody answers nothing is known; then somebody does.
+    world.witnesses[0].kill();
+    world.put_back("yesterday", "today");
+    let serve = world.project.start(&["serve", "--json"]);
+    eventually("serve is ready", || world.project.path(".lineal/serve.json").exists().then_some(()));
+    world.witnesses[0].start(&[]);
+    serve.finish().failed(5, "rolled-back", &["the witness `w1`"]);
+    assert!(!world.project.path(".lineal/serve.json").exists());
+}
+
+#[test]
+fn what_a_witness_only_says_is_no_finding() {
+    let world = World::new(2, 1);
+    let key = world.witnesses[0].key();
+    let other = LogSigner::from_seed(log_key(&world.project).split('+').next().unwrap(), &[4; 32]).unwrap();
+    let stranger =
+        other.sign(&Checkpoint::new(other.verifier_key().name(), 999, tree::empty_root())).unwrap();
+    let stranger = String::from_utf8(stranger).unwrap();
+    let lies: [(Lie, &str); 4] = [
+        (
+            Box::new(|line| match line.starts_with("POST") {
+                true => response("409 Conflict", "999999\n"),
+                false => response("404 Not Found", ""),
+            }),
+            "shows no checkpoint",
+        ),
+        (
+            Box::new(move |line| match line.starts_with("POST") {
+                true => response("409 Conflict", "999\n"),
+                false => response("200 OK", &stranger),
+            }),
+            "no checkpoint of this log",
+        ),
+        (
+            Box::new(|_| response("200 OK", "\u{2014} w1.example AAAAAAAAAAAAAAAA\n")),
+            "no signature by its key",
+        ),
+        (Box::new(|_| response("200 OK", &"x".repeat(70 << 10))), "larger than"),
+    ];
+    for (answer, problem) in lies {
+        let url = stub(answer);
+        let policy = format!("witness liar {key} {url}\nquorum liar\n");
+        world.project.write(".lineal/witnesses.policy", policy);
+        let answer = world.project.lineal(&["ledger", "witness", "--json"]);
+        answer.failed(1, "not-verified", &["cosigned by nobody"]);
+        assert!(answer.stdout.contains(problem), "no `{problem}` in {answer:#?}");
+    }
+}
+
+#[test]
+fn policies_that_cannot_be_used_are_named() {
+    let world = World::new(1, 1);
+    world.write_policy(1, &format!("log {}\n", log_key(&world.project)));
+    assert_eq!(world.ask()["quorum"], true);
+    let key = world.witnesses[0].key();
+    let stranger = LogSigner::from_seed("other.example", &[4; 32]).unwrap().vkey();
+    world.write_policy(1, &format!("log {stranger}\n"));
+    world.project.fails(
+        &["ledger", "witness"],
+        3,
+        "policy-invalid",
+        &["does not name this ledger's key", "log "],
+    );
+    world.project.fails(&["verify", "d@1"], 1, "untrusted-key", &["not signed by a trusted key"]);
+    let bad = [
+        (format!("witness w {key} https://w.example\nquorum w\n"), "plain HTTP only"),
+        (format!("witness w {key} ftp://w.example\nquorum w\n"), "does not begin with http://"),
+        (format!("witness w {key}\nquorum v\n"), "line 2"),
+        ("quorum".to_owned(), "no newline"),
+    ];
+    for (text, reason) in bad {
+        world.project.write(".lineal/witnesses.policy", text);
+        world.project.fails(&["ledger", "witness"], 3, "policy-invalid", &["witnesses.policy", reason]);
+    }
+    // An auditor's own policy: another quorum than the project is content with.
+    world.write_policy(1, "");
+    let other = Witness::new(&log_key(&world.project), "other.example");
+    world.project.write("mine.policy", format!("witness mine {}\nquorum mine\n", other.key()));
+    assert!(world.verified("d@1"));
+    let mine = ["verify", "d@1", "--witness-policy", "mine.policy"];
+    world.project.fails(&mine, 1, "not-verified", &["cosigned by nobody; the quorum is mine"]);
+    fs::remove_file(world.project.path(".lineal/witnesses.policy")).unwrap();
+    world.project.fails(&["ledger", "witness"], 3, "not-found", &["witnesses.policy"]);
+    assert!(world.verified("d@1"), "without a policy nobody has to have seen it");
+    let aged = ["verify", "d@1", "--witness-max-age", "1h"];
+    world.project.fails(&aged, 3, "policy-invalid", &["needs a policy with a quorum"]);
+}
