@@ -4,7 +4,8 @@
 //!   this ledger; with them, only checkpoints that these keys signed count.
 //! * **Published is what has the quorum**: `log/checkpoint.witnessed` is replaced by nothing less.
 //! * **Findings**: a checkpoint that this log's key signed, and that is larger than the log or that the log does not
-//!   continue. What a witness merely says is none: sizes in answers are not authenticated.
+//!   continue. What a witness merely says is none: sizes in answers are not authenticated. Under a log key that is not
+//!   known here, a quorum of cosignatures on a larger one counts as much: the log's key was replaced since.
 
 mod duty;
 mod question;
@@ -113,12 +114,10 @@ pub async fn ask(project: &Project) -> Result<Asked, Failure> {
     let mut problems = Vec::new();
     for ((witness, reply), known) in policy.witnesses().iter().zip(replies).zip(known) {
         let (line, problem) = match reply {
-            Reply::Cosigned(line) => (Some(line), None),
-            Reply::Seen => (known, None),
-            Reply::Problem(problem) => (known, Some(problem)),
-            Reply::Finding(finding) => return Err(finding),
+            Ok(line) => (line, None),
+            Err(problem) => (None, Some(problem)),
         };
-        note.signatures.extend(line);
+        note.signatures.extend(line.or(known));
         problems.push((witness, problem));
     }
     let latest = unix_seconds() + CLOCK_TOLERANCE_SECONDS;
@@ -152,12 +151,8 @@ pub async fn refuse_if_rolled_back(project: &Project) -> Result<(), Failure> {
         return Ok(());
     };
     refuse_if_behind(project, &head)?;
-    let replies = gather(project, &policy, Question::Look, LOOK_TIMEOUT).await?;
-    let finding = replies.into_iter().find_map(|reply| match reply {
-        Reply::Finding(finding) => Some(finding),
-        Reply::Cosigned(_) | Reply::Seen | Reply::Problem(_) => None,
-    });
-    finding.map_or(Ok(()), Err)
+    gather(project, &policy, Question::Look, LOOK_TIMEOUT).await?;
+    Ok(())
 }
 
 /// Refuses a ledger that its own witnessed checkpoint is ahead of.
@@ -172,13 +167,14 @@ fn refuse_if_behind(project: &Project, head: &Head) -> Result<(), Failure> {
     }
 }
 
-/// Asks all witnesses at the same time; replies are in the order of the policy.
+/// Asks all witnesses at the same time. In the order of the policy: what each signed, if anything, or the problem with
+/// it. A finding of one, or a claim of a quorum, is the error.
 async fn gather(
     project: &Project,
     policy: &WitnessPolicy,
     question: Question,
     timeout: Duration,
-) -> Result<Vec<Reply>, Failure> {
+) -> Result<Vec<Result<Option<NoteSignature>, String>>, Failure> {
     let client = question::client(timeout)?;
     let question = Arc::new(question);
     let guess = project.store.ledger().witnessed()?.map_or(0, |witnessed| witnessed.size);
@@ -200,7 +196,23 @@ async fn gather(
         let (at, reply) = done.map_err(|e| Failure::caused(Code::Internal, &e))?;
         replies[at] = reply;
     }
-    Ok(replies)
+    let claims = |at: usize| matches!(replies[at], Reply::Claim(_));
+    if policy.is_quorum(claims) {
+        let size = |reply: &Reply| if let Reply::Claim(size) = reply { *size } else { 0 };
+        let found = project.store.ledger().head()?.map_or(0, |head| head.size);
+        let seen = replies.iter().map(size).max().unwrap_or_default();
+        return Err(rolled_back("a quorum of witnesses, under a newer key of the log,", seen, found));
+    }
+    let settled = replies.into_iter().map(|reply| match reply {
+        Reply::Cosigned(line) => Ok(Ok(Some(line))),
+        Reply::Seen => Ok(Ok(None)),
+        Reply::Claim(size) => {
+            Ok(Err(format!("it shows {size} entries under a log key that is not known here")))
+        }
+        Reply::Problem(problem) => Ok(Err(problem)),
+        Reply::Finding(finding) => Err(finding),
+    });
+    settled.collect()
 }
 
 /// The newest line of each witness on the published cosigned checkpoint, if that is of the head's text.

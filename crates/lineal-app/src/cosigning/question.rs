@@ -35,10 +35,22 @@ pub(super) enum Reply {
     Cosigned(NoteSignature),
     /// Nothing that contradicts the log.
     Seen,
+    /// A larger checkpoint of that many entries, of the log's name and cosigned by the witness, but signed by no log key
+    /// that is known here.
+    Claim(u64),
     /// No use of it this time.
     Problem(String),
     /// Proof that this log is not the one that the witness saw.
     Finding(Failure),
+}
+
+/// What a witness shows monitors.
+enum Shown {
+    Nothing,
+    /// Signed by a key of this log.
+    Signed(Checkpoint),
+    /// Of that many entries, signed by another key under the log's name, and cosigned by the witness.
+    Claimed(u64),
 }
 
 /// A witness and the log that asks it.
@@ -60,11 +72,7 @@ impl Correspondent {
     pub(super) async fn ask(&self, question: &Question, guess: u64) -> Reply {
         let reply = match question {
             Question::Cosign(head) => self.cosign(head, guess.min(head.size)).await,
-            Question::Look => match self.seen().await {
-                Ok(None) => Ok(Reply::Seen),
-                Ok(Some(seen)) => self.compare(&seen).await,
-                Err(problem) => Err(problem),
-            },
+            Question::Look => self.look().await,
         };
         reply.unwrap_or_else(Reply::Problem)
     }
@@ -96,31 +104,53 @@ impl Correspondent {
 
     /// What the witness has must show why it does not sign: neither a size nor a refusal is signed by anybody.
     async fn objection(&self) -> Result<Reply, String> {
-        match self.seen().await? {
-            None => Err("it refuses and shows no checkpoint".to_owned()),
-            Some(seen) => match self.compare(&seen).await? {
-                Reply::Seen => Err("it refuses, and what it shows is part of this log; ask again".to_owned()),
-                other => Ok(other),
-            },
+        match self.look().await? {
+            Reply::Seen => {
+                Err("it refuses, and shows nothing that this log does not have; ask again".to_owned())
+            }
+            other => Ok(other),
         }
     }
 
-    /// The checkpoint that the witness saw last, signed by this log; `None` if it never saw one.
-    async fn seen(&self) -> Result<Option<Checkpoint>, String> {
+    /// Holds what the witness saw last against the log.
+    async fn look(&self) -> Result<Reply, String> {
+        match self.shown().await? {
+            Shown::Nothing => Ok(Reply::Seen),
+            Shown::Signed(seen) => self.compare(&seen),
+            Shown::Claimed(size) => {
+                let found = self.ledger.head().map_err(|e| chain(&e))?.map_or(0, |head| head.size);
+                let smaller = "it shows a smaller checkpoint under a log key that is not known here";
+                if size > found { Ok(Reply::Claim(size)) } else { Err(smaller.to_owned()) }
+            }
+        }
+    }
+
+    async fn shown(&self) -> Result<Shown, String> {
         let origin = Digest::of(self.ledger.verifier().name().as_bytes()).hex();
         let (status, body) = answer(self.client.get(format!("{}/{origin}/checkpoint", self.url))).await?;
         match status {
             StatusCode::OK => match self.ledger.log_keys().open(&body) {
-                Ok(seen) => Ok(Some(seen.value)),
-                Err(error) => Err(format!("what it shows is no checkpoint of this log: {error}")),
+                Ok(seen) => Ok(Shown::Signed(seen.value)),
+                Err(error) => self
+                    .claimed(&body)
+                    .map(Shown::Claimed)
+                    .ok_or_else(|| format!("what it shows is no checkpoint of this log: {error}")),
             },
-            StatusCode::NOT_FOUND => Ok(None),
+            StatusCode::NOT_FOUND => Ok(Shown::Nothing),
             other => Err(format!("it answered {}: {}", other.as_u16(), reason(&body))),
         }
     }
 
-    /// Holds what the witness saw against the log as it is now, which may have grown meanwhile.
-    async fn compare(&self, seen: &Checkpoint) -> Result<Reply, String> {
+    /// The size of a checkpoint of this log's name that the witness cosigned, whoever else signed it.
+    fn claimed(&self, body: &[u8]) -> Option<u64> {
+        let note = Note::parse(body).ok()?;
+        let checkpoint = Checkpoint::from_text(&note.text).ok()?;
+        let cosigned = self.witness.key.time_of(&note).ok()?.is_some();
+        (cosigned && checkpoint.origin == self.ledger.verifier().name()).then_some(checkpoint.size)
+    }
+
+    /// Holds a checkpoint against the log as it is now, which may have grown meanwhile.
+    fn compare(&self, seen: &Checkpoint) -> Result<Reply, String> {
         let who = format!("the witness `{}`", self.witness.name);
         let head = self.ledger.head().map_err(|e| chain(&e))?;
         let size = head.as_ref().map_or(0, |head| head.size);

@@ -273,6 +273,35 @@ fn yesterdays_folder_is_refused_before_anything_is_signed() {
 }
 
 #[test]
+fn a_copy_from_before_a_new_log_key_is_refused() {
+    let mut world = World::new(3, 2);
+    world.ask();
+    world.copy("yesterday");
+    world.project.json(&["ledger", "rotate", "--log"]);
+    assert_eq!(world.ask()["quorum"], true, "the old key signed this one too");
+    world.grow("2");
+    world.project.fails(&["ledger", "witness"], 1, "not-verified", &["cosigned by nobody"]);
+    let keys = fs::read_to_string(world.project.path(".lineal/keys/ledger.vkey")).unwrap();
+    let new = keys.lines().last().unwrap().split(' ').next().unwrap().to_owned();
+    for witness in &mut world.witnesses {
+        witness.kill();
+        witness.start(&["--log", &new]);
+    }
+    assert_eq!(world.ask()["quorum"], true);
+    assert!(world.verified("d@2") && world.verified("d@1"));
+    world.put_back("yesterday", "today");
+    let fragments = ["a quorum of witnesses, under a newer key of the log", "6 entries", "here are 4"];
+    world.project.refuses(&["data", "add", "d", "d.csv", "--tag", "x"], 5, "rolled-back", &fragments);
+    world.project.fails(&["ledger", "witness"], 5, "rolled-back", &fragments);
+    // One of them alone is not believed.
+    world.witnesses[0].kill();
+    world.witnesses[1].kill();
+    let asked = world.ask();
+    let problem = asked["witnesses"][2]["problem"].as_str().unwrap();
+    assert!(problem.contains("6 entries under a log key that is not known here"), "{asked}");
+}
+
+#[test]
 fn what_the_witnesses_saw_gets_stale() {
     let world = World::new(1, 1);
     world.ask();
@@ -414,7 +443,7 @@ fn what_a_witness_only_says_is_no_finding() {
                 true => response("409 Conflict", "999999\n"),
                 false => response("404 Not Found", ""),
             }),
-            "shows no checkpoint",
+            "shows nothing that this log does not have",
         ),
         (
             Box::new(move |line| match line.starts_with("POST") {
