@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 
 use crate::failure::{Code, Failure};
 use crate::project::Project;
-use crate::witness::unix_seconds;
+use crate::witness::{off_the_loop, unix_seconds};
 
 pub use duty::keep_witnessed;
 use question::{Question, Reply};
@@ -127,7 +127,7 @@ pub async fn ask(project: &Project) -> Result<Asked, Failure> {
         Quorum::Reached { attested_at } => (true, Some(timestamp(attested_at))),
         Quorum::Missed => (false, None),
     };
-    let published = quorum && ledger.publish_witnessed(&note)? == Publication::Published;
+    let published = quorum && publish(project, note).await? == Publication::Published;
     let answer = |(witness, problem): (&PolicyWitness, Option<String>)| {
         let cosigned = judged.cosigned.iter().find(|cosigned| cosigned.name == witness.name);
         let cosigned_at = cosigned.map(|cosigned| timestamp(cosigned.time));
@@ -142,6 +142,11 @@ pub async fn ask(project: &Project) -> Result<Asked, Failure> {
         published,
         summary: judged.to_string(),
     })
+}
+
+async fn publish(project: &Project, note: Note) -> Result<Publication, Failure> {
+    let ledger = project.store.ledger().clone();
+    off_the_loop(move || Ok(ledger.publish_witnessed(&note)?)).await
 }
 
 /// Refuses a ledger that is older than what a witness of its policy saw, or another one under the same key: who signs

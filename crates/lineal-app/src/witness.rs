@@ -157,7 +157,8 @@ fn new_name(name: Option<&str>) -> Result<String, Failure> {
     }
 }
 
-async fn off_the_loop<T: Send + 'static>(
+/// Does what waits for the disk without holding up the other tasks.
+pub(crate) async fn off_the_loop<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
 ) -> Result<T, Failure> {
     tokio::task::spawn_blocking(work).await.map_err(|e| Failure::caused(Code::Internal, &e))?

@@ -5,9 +5,10 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 use std::sync::Barrier;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use lineal_facts::Digest;
-use lineal_proof::{AddCheckpoint, Checkpoint, LogSigner, Note, tree};
+use lineal_proof::{AddCheckpoint, Checkpoint, Hash, LogSigner, Note, tree};
 use serde_json::Value;
 
 use crate::project::{Project, Started, eventually};
@@ -148,17 +149,22 @@ fn size_in(note: &[u8]) -> u64 {
 
 /// One request on a connection of its own.
 fn http(url: &str, method: &str, path: &str, body: &[u8]) -> HttpAnswer {
-    let mut socket = TcpStream::connect(url.strip_prefix("http://").unwrap()).unwrap();
+    http_or_gone(url, method, path, body).expect("an answer")
+}
+
+/// The same; `None` if the server went away before it had answered.
+fn http_or_gone(url: &str, method: &str, path: &str, body: &[u8]) -> Option<HttpAnswer> {
+    let mut socket = TcpStream::connect(url.strip_prefix("http://").unwrap()).ok()?;
     let length = body.len();
     let head = format!(
         "{method} {path} HTTP/1.1\r\nhost: w\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
     );
-    socket.write_all(&[head.as_bytes(), body].concat()).unwrap();
+    socket.write_all(&[head.as_bytes(), body].concat()).ok()?;
     let mut bytes = Vec::new();
-    socket.read_to_end(&mut bytes).unwrap();
-    let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
+    socket.read_to_end(&mut bytes).ok()?;
+    let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
     let status = String::from_utf8_lossy(&bytes[..end]).split(' ').nth(1).unwrap().parse().unwrap();
-    HttpAnswer { status, body: bytes[end + 4..].to_vec() }
+    Some(HttpAnswer { status, body: bytes[end + 4..].to_vec() })
 }
 
 /// A server that answers every request like this, for as long as the test runs.
@@ -344,6 +350,53 @@ fn a_killed_witness_remembers() {
     // There is one of it in a folder.
     let place = &world.witnesses[0].place;
     place.fails(&["witness", "--log", &world.witnesses[0].log], 3, "already-running", &["lineal witness"]);
+}
+
+#[test]
+fn a_witness_killed_at_any_moment_has_what_it_answered() {
+    const ROUNDS: u64 = 8;
+    let log = LogSigner::from_seed("log.example", &[6; 32]).unwrap();
+    let mut witness = Witness::new(&log.vkey(), "w.example");
+    let leaves: Vec<Hash> = (0..4096_u64).map(|number| tree::leaf_hash(&number.to_be_bytes())).collect();
+    let read = |level: u8, at: u64| {
+        let (from, width) = ((at << level) as usize, 1 << level);
+        Ok::<Hash, tree::ProofError>(tree::root(&leaves[from..from + width]))
+    };
+    let checkpoint = |size: u64| Checkpoint::new("log.example", size, tree::root(&leaves[..size as usize]));
+    let request = |old: u64| {
+        let note = Note::parse(&log.sign(&checkpoint(old + 1)).unwrap()).unwrap();
+        let path = tree::consistency_proof(old, old + 1, read).unwrap();
+        AddCheckpoint { old, path, note }.to_bytes()
+    };
+    let mut known = 0;
+    for round in 1..=ROUNDS {
+        // What was answered last; the sender goes on until nobody listens.
+        let (answered, url) = (AtomicU64::new(known), witness.url());
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for old in known.. {
+                    match http_or_gone(&url, "POST", "/add-checkpoint", &request(old)) {
+                        Some(answer) => {
+                            assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body))
+                        }
+                        None => return,
+                    }
+                    answered.store(old + 1, Ordering::SeqCst);
+                }
+            });
+            eventually("some are answered", || {
+                (answered.load(Ordering::SeqCst) >= known + round).then_some(())
+            });
+            witness.kill();
+        });
+        witness.start(&[]);
+        let answered = answered.into_inner();
+        let shown = witness.shows("log.example");
+        let size = size_in(&shown.body);
+        assert!(size == answered || size == answered + 1, "{answered} answered, {size} remembered");
+        assert!(String::from_utf8_lossy(&shown.body).starts_with(&checkpoint(size).to_text()));
+        known = size;
+    }
 }
 
 #[test]
