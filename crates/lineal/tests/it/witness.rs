@@ -522,6 +522,31 @@ fn what_a_witness_only_says_is_no_finding() {
 }
 
 #[test]
+fn a_witness_refuses_what_it_cannot_work_with() {
+    let place = Project::absent();
+    let log = LogSigner::from_seed("log.example", &[5; 32]).unwrap().vkey();
+    let witness = |more: &[&'static str]| {
+        let arguments = ["witness", "--log", log.as_str()].into_iter().chain(more.iter().copied());
+        arguments.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let fails = |arguments: Vec<String>, exit: i32, code: &str, fragments: &[&str]| {
+        place.fails(&arguments.iter().map(String::as_str).collect::<Vec<_>>(), exit, code, fragments);
+    };
+    fails(witness(&["--listen", "0.0.0.0:0"]), 3, "address", &["0.0.0.0:0", "127.0.0.1"]);
+    fails(witness(&["--listen", "here"]), 2, "usage", &["`here` is not an address"]);
+    fails(witness(&["--log", "nonsense"]), 2, "usage", &["the log's key `nonsense`"]);
+    fails(witness(&["--name", "other.example"]), 2, "usage", &["for good", "without --name"]);
+    assert_eq!(place.lineal(&["witness"]).status.code(), Some(2), "without a log there is nothing to do");
+    let fresh = Project::absent();
+    fresh.fails(&["witness", "--log", &log, "--name", "a b"], 2, "name-invalid", &["without spaces"]);
+    // The key file is encrypted for an identity outside the folder.
+    let seed = fs::read_to_string(place.path(".lineal-witness/keys/witness.seed.age")).unwrap_err();
+    assert_eq!(seed.kind(), std::io::ErrorKind::InvalidData, "age's own bytes");
+    fs::remove_file(place.identity()).unwrap();
+    fails(witness(&[]), 3, "key", &["no identity file"]);
+}
+
+#[test]
 fn policies_that_cannot_be_used_are_named() {
     let world = World::new(1, 1);
     world.write_policy(1, &format!("log {}\n", log_key(&world.project)));
