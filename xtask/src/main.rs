@@ -8,6 +8,7 @@ mod generate;
 mod roles;
 mod setup;
 mod shell;
+mod soak;
 mod test;
 mod tidy;
 mod workspace;
@@ -55,10 +56,25 @@ enum Task {
         #[arg(long, default_value_t = 20)]
         seconds: u64,
     },
+    /// Run for long what CI runs for a short time.
+    Soak {
+        #[command(subcommand)]
+        what: Soak,
+    },
     /// Measure.
     Bench {
         #[command(subcommand)]
         what: Bench,
+    },
+}
+
+#[derive(Subcommand)]
+enum Soak {
+    /// `kill -9` of a process that appends.
+    Ledger {
+        /// How many.
+        #[arg(long, default_value_t = 1000)]
+        rounds: u64,
     },
 }
 
@@ -88,6 +104,7 @@ fn run(task: &Task) -> anyhow::Result<()> {
         Task::Tidy => tidy::tidy(&workspace),
         Task::Gen { check } => generate::generate(&workspace, *check),
         Task::Fuzz { name, seconds } => fuzz::fuzz(&workspace, name.as_deref(), *seconds),
+        Task::Soak { what: Soak::Ledger { rounds } } => soak::ledger(&workspace, *rounds),
         Task::Bench { what: Bench::Spine } => bench::spine(&workspace),
     }
 }

@@ -5,12 +5,14 @@ use std::fmt;
 
 use lineal_engine::gate::PathError;
 use lineal_engine::pipeline::{OverrideError, PipelineError};
+use lineal_facts::StatementError;
 use lineal_facts::name::NameError;
 use lineal_proof::checkpoint::CheckpointError;
 use lineal_proof::keyring::KeyringError;
 use lineal_sandbox::SandboxError;
 use lineal_store::files::FileError;
 use lineal_store::index::IndexError;
+use lineal_store::journal::JournalError;
 use lineal_store::tree::TreeError;
 use lineal_store::{BlobError, KeyError, LedgerError, StoreError, WitnessMemoryError};
 use serde::Serialize;
@@ -199,6 +201,7 @@ from! {
     KeyError => |e| Code::Key;
     StoreError => |e| store_code(&e);
     SandboxError => |e| Code::Sandbox;
+    StatementError => |e| Code::Tampered;
     WitnessMemoryError => |e| memory_code(&e);
 }
 
@@ -236,9 +239,20 @@ fn ledger_code(error: &LedgerError) -> Code {
         LedgerError::Missing(_)
         | LedgerError::Tile { .. }
         | LedgerError::Leaf { .. }
+        | LedgerError::StatementDamaged { .. }
         | LedgerError::Contradiction(_) => Code::Tampered,
+        LedgerError::StatementMissing { .. } => Code::NotVerified,
+        LedgerError::Journal(error) => journal_code(error),
         LedgerError::Range { .. } | LedgerError::Proof(_) => Code::Internal,
         LedgerError::File(_) => Code::File,
+    }
+}
+
+fn journal_code(error: &JournalError) -> Code {
+    match error {
+        JournalError::Damaged { .. } => Code::Tampered,
+        JournalError::Size(_) => Code::Internal,
+        JournalError::File(_) => Code::File,
     }
 }
 
@@ -263,7 +277,6 @@ fn index_code(error: &IndexError) -> Code {
     match error {
         IndexError::Database(_) | IndexError::Value { .. } => Code::Internal,
         IndexError::Ledger(ledger) => ledger_code(ledger),
-        IndexError::Statement { source, .. } => blob_code(source),
         IndexError::Format { .. } => Code::Tampered,
         IndexError::Key { source, .. } => keyring_code(source),
         IndexError::File(_) | IndexError::Damaged(_) => Code::File,
@@ -273,6 +286,7 @@ fn index_code(error: &IndexError) -> Code {
 fn store_code(error: &StoreError) -> Code {
     match error {
         StoreError::Absent(_) => Code::ProjectAbsent,
+        StoreError::UnknownStatement(_) => Code::NotFound,
         StoreError::Present(_) => Code::ProjectPresent,
         StoreError::Json(_) | StoreError::Statement(_) | StoreError::Interrupted => Code::Internal,
         StoreError::Sign(_) | StoreError::Key(_) | StoreError::Keyring(_) => Code::Key,

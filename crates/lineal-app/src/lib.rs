@@ -6,7 +6,7 @@
 //! * [`model_signing`]: a model's files signed for other tools, and any directory checked against such a signature.
 //! * [`keys`]: replacing and revoking keys.
 //! * [`witness`], [`cosigning`]: cosigning the checkpoints of other logs; having one's own cosigned.
-//! * [`verify`], [`lineage`]: what can be proven, and how things hang together.
+//! * [`verify`], [`fsck`], [`self_audit`], [`lineage`]: what can be proven, whether all is whole, how things hang together.
 
 pub mod control;
 pub mod cosigning;
@@ -14,6 +14,7 @@ pub mod data;
 pub mod definition;
 pub mod environment;
 pub mod failure;
+pub mod fsck;
 pub mod gates;
 pub mod keys;
 pub mod lineage;
@@ -24,6 +25,7 @@ pub mod project;
 pub mod promotion;
 pub mod reproduce;
 pub mod run;
+pub mod self_audit;
 pub mod serving;
 pub mod step;
 pub mod verify;

@@ -146,7 +146,7 @@ impl Lineage {
             if self.nodes.contains_key(&step) {
                 continue;
             }
-            let statement = project.store.statement(&dependent.statement)?;
+            let statement = project.store.statement(&dependent.statement).await?;
             let label = statement.subject.first().map(|s| s.name.clone()).unwrap_or_default();
             let label = label.split('.').next().unwrap_or_default().to_owned();
             self.nodes.insert(step.clone(), LineageNode { kind: "step", label });

@@ -117,7 +117,7 @@ pub async fn sign(project: &Project, version: &ModelVersion) -> Result<Signed, F
                 .await?
                 .accepts(&entry.signer, KeyRole::Builder, entry.position)
                 .is_ok();
-        if counts && project.store.statement(&entry.statement)? == statement {
+        if counts && project.store.statement(&entry.statement).await? == statement {
             return Ok(signed(entry.statement, true));
         }
     }

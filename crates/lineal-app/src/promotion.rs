@@ -207,7 +207,7 @@ async fn record_of(
     let mut evidence = vec![descriptor("registration", row.statement)];
     let mut gates: BTreeMap<String, GateFact> = BTreeMap::new();
     for gate in index.gates_about(&row.digest).await?.into_iter().filter(|gate| gate.counts) {
-        let Predicate::TestResult(result) = project.store.statement(&gate.statement)?.predicate else {
+        let Predicate::TestResult(result) = project.store.statement(&gate.statement).await?.predicate else {
             continue;
         };
         evidence.push(descriptor(&format!("gate/{}", gate.name), gate.statement));
@@ -254,7 +254,7 @@ async fn incidents_about(project: &Project, digest: &Digest) -> Result<Vec<Incid
         if entry.noun != "incident" {
             continue;
         }
-        if let Predicate::Incident(incident) = project.store.statement(&entry.statement)?.predicate {
+        if let Predicate::Incident(incident) = project.store.statement(&entry.statement).await?.predicate {
             incidents.push(IncidentFact {
                 code: incident.code,
                 message: incident.message,
@@ -281,7 +281,7 @@ async fn provenance_of(
     })?;
     let keyring = index.keyring().await?;
     evidence.push(descriptor("run", run.statement));
-    let Predicate::RunSealed(sealed) = project.store.statement(&run.statement)?.predicate else {
+    let Predicate::RunSealed(sealed) = project.store.statement(&run.statement).await?.predicate else {
         return Err(Failure::new(Code::Tampered, format!("statement {} does not seal a run", run.statement)));
     };
     let mut steps = Vec::new();
@@ -289,7 +289,8 @@ async fn provenance_of(
     for step in &sealed.steps {
         complete &= signed_by_builder(project, &keyring, &step.provenance).await?;
         evidence.push(descriptor(&format!("provenance/{}", step.step), step.provenance));
-        let Predicate::Provenance(provenance) = project.store.statement(&step.provenance)?.predicate else {
+        let Predicate::Provenance(provenance) = project.store.statement(&step.provenance).await?.predicate
+        else {
             return Err(Failure::new(
                 Code::Tampered,
                 format!("statement {} is no provenance", step.provenance),

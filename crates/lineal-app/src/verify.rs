@@ -4,14 +4,18 @@
 mod chain;
 mod witnessed;
 
+use std::collections::BTreeSet;
+
 use lineal_facts::predicate::KeyRole;
 use lineal_facts::{Digest, ModelVersion, RunId, SnapshotRef, Statement};
 use lineal_proof::{Keyring, tree};
 use lineal_store::Index;
-use lineal_store::ledger::Head;
+use lineal_store::ledger::{self, Head};
+use lineal_store::store::statement_of;
 use serde::Serialize;
 
 use crate::failure::{Code, Failure, chain as error_chain, keyring_code};
+use crate::fsck::FsckFinding;
 use crate::project::Project;
 use crate::workspace::Workspace;
 
@@ -95,7 +99,7 @@ pub async fn verify(
     // The project's index is not evidence: a row could be missing from it. An own one is made from the ledger.
     let workspace = Workspace::create(project, "verify")?;
     let index = Index::open(&workspace.path().join("index.db")).await?;
-    let rebuilt = index.catch_up(project.store.ledger(), project.store.blobs()).await;
+    let rebuilt = index.catch_up(project.store.ledger()).await;
     let (keyring, findings) = (Keyring::default(), Vec::new());
     let mut checker = Checker { project, index, head: None, witnessed: None, keyring, findings };
     let mut ledger = checker.ledger().await;
@@ -119,6 +123,13 @@ pub async fn verify(
     checker.index.close().await;
     let findings = checker.findings;
     Ok(Verification { subject: name, verified: findings.is_empty() && tree.ok, tree, findings })
+}
+
+impl Finding {
+    fn of_log(found: &ledger::Finding) -> Self {
+        let found = FsckFinding::of_log(found);
+        Self { code: found.code, message: found.message }
+    }
 }
 
 impl Verification {
@@ -177,7 +188,8 @@ impl Checker<'_> {
     /// Re-derives the log, checks every statement's bytes and signature, and collects the keys.
     async fn ledger(&mut self) -> Node {
         let store = &self.project.store;
-        let head = match store.ledger().check() {
+        let before = self.findings.len();
+        let head = match store.ledger().head() {
             Ok(Some(head)) => head,
             Ok(None) => {
                 self.finding(Code::NotVerified, "the ledger is empty".to_owned());
@@ -189,23 +201,23 @@ impl Checker<'_> {
                 return Node { ok: false, ..Node::new("ledger", failure.message) };
             }
         };
-        let before = self.findings.len();
-        let leaves = store.ledger().leaves(0, head.size, head.size).unwrap_or_default();
-        for (position, leaf) in (0..).zip(&leaves) {
-            let pae = match store.blobs().read(&leaf.data) {
-                Ok(pae) => pae,
-                Err(error) => {
-                    let failure = Failure::from(error);
-                    self.failed(&format!("statement at ledger position {position}"), &failure);
-                    continue;
-                }
-            };
-            if let Err(error) = leaf.verify(&pae) {
-                let message = format!("statement at ledger position {position}: {}", error_chain(&error));
-                self.finding(Code::Tampered, message);
-                continue;
+        let mut found = store.ledger().check(&|_| ()).findings;
+        found.extend(store.ledger().check_statements(0..head.size, head.size, &|_| ()));
+        for finding in &found {
+            let Finding { code, message } = Finding::of_log(finding);
+            self.finding(code, message);
+        }
+        let damaged: BTreeSet<u64> = found.iter().filter_map(|finding| finding.position).collect();
+        let ledger = store.ledger().clone();
+        let leaves = ledger.leaves(0, head.size, head.size).unwrap_or_default();
+        let visited = ledger.for_each_statement(0, leaves.len() as u64, &mut |position, pae| {
+            if !damaged.contains(&position) {
+                self.collect_key(position, &leaves[position as usize].key.id(), pae);
             }
-            self.collect_key(position, &leaf.key.id(), &leaf.data);
+            Ok(())
+        });
+        if let Err(error) = visited {
+            self.failed("ledger", &Failure::from(error));
         }
         self.log_keys();
         let store = &self.project.store;
@@ -219,8 +231,8 @@ impl Checker<'_> {
         Node { ok: self.findings.len() == before, ..Node::new("ledger", detail) }
     }
 
-    fn collect_key(&mut self, position: u64, signer: &Digest, data: &Digest) {
-        let statement = match self.project.store.statement(data) {
+    fn collect_key(&mut self, position: u64, signer: &Digest, pae: &[u8]) {
+        let statement = match statement_of(pae) {
             Ok(statement) => statement,
             Err(error) => {
                 let failure = Failure::from(error);
@@ -275,9 +287,9 @@ impl Checker<'_> {
         let path = store.ledger().inclusion_proof(entry.position, head.size)?;
         tree::verify_inclusion(entry.position, head.size, &leaf.hash(), &path, &head.root)
             .map_err(|e| tampered(format!("ledger entry {}: {}", entry.position, error_chain(&e))))?;
-        let pae = store.blobs().read(digest)?;
+        let pae = store.ledger().statement(entry.position, digest)?;
         leaf.verify(&pae).map_err(|e| tampered(format!("statement {digest}: {}", error_chain(&e))))?;
-        let statement = store.statement(digest)?;
+        let statement = statement_of(&pae)?;
         let key = leaf.key.id();
         let admitted = match role {
             Some(role) => self.keyring.accepts(&key, role, entry.position),

@@ -14,6 +14,7 @@ pub mod json;
 pub mod manifest;
 pub mod name;
 pub mod predicate;
+mod references;
 pub mod statement;
 pub mod time;
 

@@ -11,13 +11,14 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use lineal_facts::{Digest, Statement, StatementError};
+use lineal_proof::Leaf;
 use lineal_proof::keyring::{Keyring, KeyringError};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Row, SqliteConnection, SqlitePool};
 
-use crate::blob::{BlobError, BlobStore};
 use crate::files::FileError;
 use crate::ledger::{Ledger, LedgerError};
+use crate::store::statement_of;
 
 pub use query::{
     ApprovalRow, CachedResult, DependencyRow, EntryRow, GateRow, PromotionRow, RolloutRow, RunRow,
@@ -42,7 +43,7 @@ pub enum IndexError {
     /// The database said no.
     #[error("index database: {0}")]
     Database(#[from] sqlx::Error),
-    /// The file is damaged. Nothing is lost: the index follows from ledger and blobs.
+    /// The file is damaged. Nothing is lost: the index follows from the ledger.
     #[error("`{}` is damaged; remove it and the files beside it that begin with its name: it is made again from the ledger", .0.display())]
     Damaged(PathBuf),
     /// A row holds what no build of Lineal writes.
@@ -54,14 +55,6 @@ pub enum IndexError {
     /// The log could not be read.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-    /// A statement's bytes could not be read.
-    #[error("statement at ledger position {position}")]
-    Statement {
-        /// Which.
-        position: u64,
-        /// The cause.
-        source: BlobError,
-    },
     /// Signed bytes that are no statement.
     #[error("statement at ledger position {position}")]
     Format {
@@ -114,7 +107,7 @@ impl Index {
 
     /// Projects everything that the ledger holds beyond [`Index::size`], in one transaction. Call it while holding
     /// the store's lock, so that two processes do not project the same entries.
-    pub async fn catch_up(&self, ledger: &Ledger, blobs: &BlobStore) -> Result<(), IndexError> {
+    pub async fn catch_up(&self, ledger: &Ledger) -> Result<(), IndexError> {
         let target = ledger.head()?.map_or(0, |head| head.size);
         let mut from = self.size().await?;
         if from > target {
@@ -127,13 +120,9 @@ impl Index {
         }
         let mut keyring = self.keyring().await?;
         let mut transaction = self.pool.begin().await?;
-        for (position, leaf) in (from..).zip(ledger.leaves(from, target, target)?) {
-            let statement = match blobs.read(&leaf.data) {
-                Ok(pae) => Some(parse(position, &pae)?),
-                // Erased or lost: `verify` reports it; the other entries still count.
-                Err(BlobError::Missing(_)) => None,
-                Err(source) => return Err(IndexError::Statement { position, source }),
-            };
+        let leaves = ledger.leaves(from, target, target)?;
+        let statements = read_statements(ledger, from, &leaves)?;
+        for (position, (leaf, statement)) in (from..).zip(leaves.iter().zip(statements)) {
             let entry = apply::Entry { position, statement: leaf.data, key: leaf.key.id() };
             if let Some(statement) = &statement {
                 keyring
@@ -149,9 +138,9 @@ impl Index {
     }
 
     /// Empties every table and projects the whole ledger again.
-    pub async fn rebuild(&self, ledger: &Ledger, blobs: &BlobStore) -> Result<(), IndexError> {
+    pub async fn rebuild(&self, ledger: &Ledger) -> Result<(), IndexError> {
         self.reset().await?;
-        self.catch_up(ledger, blobs).await
+        self.catch_up(ledger).await
     }
 
     /// Every row of every table as text, sorted: two indexes are equal when their dumps are.
@@ -230,12 +219,31 @@ async fn execute(connection: &mut SqliteConnection, sql: String) -> Result<(), I
     Ok(())
 }
 
-fn parse(position: u64, pae: &[u8]) -> Result<Statement, IndexError> {
-    let format = |reason: String| IndexError::Format { position, source: StatementError::Format(reason) };
-    let (payload_type, payload) =
-        lineal_proof::envelope::parse_pae(pae).map_err(|e| format(e.to_string()))?;
-    if payload_type != lineal_facts::statement::PAYLOAD_TYPE {
-        return Err(format(format!("payload type `{payload_type}`")));
-    }
-    Statement::from_bytes(payload).map_err(|source| IndexError::Format { position, source })
+/// The statements of `leaves`, which begin at position `from`. `None` for one that was erased or lost: `verify` reports
+/// it, and the other entries still count.
+fn read_statements(
+    ledger: &Ledger,
+    from: u64,
+    leaves: &[Leaf],
+) -> Result<Vec<Option<Statement>>, IndexError> {
+    let mut statements = Vec::with_capacity(leaves.len());
+    let mut failed = None;
+    let to = from + leaves.len() as u64;
+    ledger.for_each_statement(from, to, &mut |position, pae| {
+        let expected = &leaves[(position - from) as usize].data;
+        match ledger.check_statement(position, expected, pae) {
+            Ok(()) => {}
+            Err(LedgerError::StatementMissing { .. }) => {
+                statements.push(None);
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        }
+        match statement_of(pae) {
+            Ok(statement) => statements.push(Some(statement)),
+            Err(source) => failed = failed.take().or(Some(IndexError::Format { position, source })),
+        }
+        Ok(())
+    })?;
+    failed.map_or(Ok(statements), Err)
 }

@@ -1,46 +1,60 @@
-//! The ledger as a folder of C2SP tlog-tiles.
+//! The ledger as folders: C2SP tlog-tiles, and the signed statements that the entries are about.
 //!
-//! * **Commit point**: the rename of `checkpoint`. Tiles and bundles are written and synced before it, under names
-//!   that no published checkpoint uses, so a crash leaves either the old log or the new one.
+//! * **Commit point**: the synced record in the [journal](crate::journal). Tiles, bundles, statements and the
+//!   checkpoint follow from it ([`Writer`]); a crash leaves either the old log or the new one.
 //! * **Assumption**: whoever appends holds the store's lock.
-//! * Published tiles are never changed. A partial tile that a larger one replaced is removed after publication.
+//! * A published tile is never changed. A partial one goes when the full one that replaces it is durable; until then,
+//!   and after it, readers get it cut from the larger one.
 
+mod check;
+mod layout;
 mod published;
 mod witnessed;
+mod writer;
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use lineal_facts::Digest;
 use lineal_proof::checkpoint::CheckpointError;
 use lineal_proof::leaf::LeafError;
 use lineal_proof::tile::{self, TileError};
 use lineal_proof::tree::{self, ProofError};
-use lineal_proof::{Checkpoint, Edge, EntryBundleId, Hash, Leaf, LogSigner, TileId, VerifierKey};
+use lineal_proof::{Checkpoint, EntryBundleId, Hash, Leaf, TileId, VerifierKey};
 
-pub use published::Published;
-pub use witnessed::Publication;
-
-use crate::files::{self, Context, FileError};
+use self::layout::{Layout, WIDTH};
+use crate::disk::{Disk, FileSystem};
+use crate::files::FileError;
+use crate::journal::{Journal, JournalError, JournalLimits};
 use crate::keys::KnownLogKeys;
 
-const CHECKPOINT_LIMIT_BYTES: u64 = 64 << 10;
-const TILE_LIMIT_BYTES: u64 = 17 << 20;
-const WIDTH: u64 = tile::TILE_WIDTH as u64;
+pub use check::{FINDING_LIMIT, Finding, FindingKind, LogCheck};
+pub use published::Published;
+pub use witnessed::Publication;
+pub use writer::{LedgerEntry, Tidying, Writer};
 
-/// The log below a folder.
+const CHECKPOINT_LIMIT_BYTES: u64 = 64 << 10;
+/// Largest bundle is 16 MiB and a bit; a pack of statements is bounded by the same.
+const TILE_LIMIT_BYTES: u64 = 1 << 30;
+/// Names this start of the machine.
+const BOOT_PATH: &str = "/proc/sys/kernel/random/boot_id";
+
+/// The log below a folder. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Ledger {
-    root: PathBuf,
+    layout: Layout,
     keys: KnownLogKeys,
+    journal: Journal,
+    disk: Arc<dyn Disk>,
+    /// This start of the machine; empty when it is not known.
+    boot: String,
 }
 
 /// Called with each entry's position and bytes.
 type Visitor<'a> = dyn FnMut(u64, &[u8]) -> Result<(), LedgerError> + 'a;
+
 /// Makes the note of a checkpoint.
-type Sign<'a> = dyn Fn(&Checkpoint) -> Result<Vec<u8>, CheckpointError> + 'a;
-/// A file of the log and its content.
-type Write = (PathBuf, Vec<u8>);
+pub type Sign<'a> = dyn Fn(&Checkpoint) -> Result<Vec<u8>, CheckpointError> + 'a;
 
 /// A verified checkpoint: size, root and the signed note itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,6 +97,24 @@ pub enum LedgerError {
         /// The cause.
         source: LeafError,
     },
+    /// The statement of an entry is not there: lost or erased.
+    #[error("the statement of ledger entry {position} is missing")]
+    StatementMissing {
+        /// Which.
+        position: u64,
+    },
+    /// The statement of an entry is not the one that was signed.
+    #[error("the statement of ledger entry {position} is damaged: `{}` holds {found} where {expected} was signed", path.display())]
+    StatementDamaged {
+        /// Which.
+        position: u64,
+        /// What was signed.
+        expected: Digest,
+        /// What is there.
+        found: Digest,
+        /// Where.
+        path: PathBuf,
+    },
     /// The entries, tiles and checkpoint do not belong together.
     #[error("the ledger contradicts itself: {0}")]
     Contradiction(String),
@@ -97,6 +129,9 @@ pub enum LedgerError {
     /// No proof of these sizes exists.
     #[error(transparent)]
     Proof(#[from] ProofError),
+    /// The journal is damaged or could not be written.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
     /// The disk said no.
     #[error(transparent)]
     File(#[from] FileError),
@@ -109,14 +144,28 @@ impl From<TileError> for LedgerError {
 }
 
 impl Ledger {
-    /// The log below `root`, whose checkpoints `keys` check: one verifier key, or the history of the log's keys.
+    /// The ledger below `root`, whose checkpoints `keys` check: one verifier key, or the history of the log's keys.
     pub fn new(root: &Path, keys: impl Into<KnownLogKeys>) -> Self {
-        Self { root: root.to_owned(), keys: keys.into() }
+        let boot = std::fs::read_to_string(BOOT_PATH).unwrap_or_default().trim().to_owned();
+        Self::on(Arc::new(FileSystem), root, keys.into(), boot, JournalLimits::default())
     }
 
-    /// The folder.
+    /// The ledger below `root` of `disk`; `boot` names the start of the machine that the disk belongs to.
+    pub(crate) fn on(
+        disk: Arc<dyn Disk>,
+        root: &Path,
+        keys: KnownLogKeys,
+        boot: String,
+        limits: JournalLimits,
+    ) -> Self {
+        let layout = Layout::below(root);
+        let journal = Journal::new(&layout.journal, disk.clone(), limits);
+        Self { layout, keys, journal, disk, boot }
+    }
+
+    /// The folder of the tlog-tiles files.
     pub fn root(&self) -> &Path {
-        &self.root
+        &self.layout.log
     }
 
     /// The key that signs the next checkpoint, as last read.
@@ -131,11 +180,8 @@ impl Ledger {
 
     /// The published checkpoint; `None` before the first append.
     pub fn head(&self) -> Result<Option<Head>, LedgerError> {
-        let path = self.checkpoint_path();
-        if !path.exists() {
-            return Ok(None);
-        }
-        let note = files::read_limited(&path, CHECKPOINT_LIMIT_BYTES)?;
+        let path = self.layout.checkpoint();
+        let Some(note) = self.disk.read(&path, CHECKPOINT_LIMIT_BYTES)? else { return Ok(None) };
         let verified = self.keys.open(&note).map_err(|source| LedgerError::Checkpoint { path, source })?;
         let checkpoint = verified.value;
         Ok(Some(Head { size: checkpoint.size, root: checkpoint.root, note }))
@@ -167,77 +213,51 @@ impl Ledger {
         tree::consistency_proof(old, new, |level, index| self.subtree(new, level, index))
     }
 
-    /// Appends `leaves` and publishes a checkpoint over everything. On error nothing was published, except when the
-    /// disk lied about the last sync; the caller learns the truth from [`Ledger::head`].
-    pub fn append(&self, signer: &LogSigner, leaves: &[Leaf]) -> Result<Head, LedgerError> {
-        self.append_signed(leaves, &|checkpoint| signer.sign(checkpoint))
+    /// The signed bytes of entry `position`, whose leaf says `expected`.
+    pub fn statement(&self, position: u64, expected: &Digest) -> Result<Vec<u8>, LedgerError> {
+        let mut found = Vec::new();
+        self.for_each_statement(position, position + 1, &mut |_, statement| {
+            found = statement.to_vec();
+            Ok(())
+        })?;
+        self.check_statement(position, expected, &found)?;
+        Ok(found)
     }
 
-    /// Appends the record of a new log key; the checkpoint is signed by the old key and the new one.
-    pub fn append_hand_over(
-        &self,
-        (old, new): (&LogSigner, &LogSigner),
-        record: Leaf,
-    ) -> Result<Head, LedgerError> {
-        self.append_signed(&[record], &|checkpoint| old.hand_over(new, checkpoint))
-    }
-
-    fn append_signed(&self, leaves: &[Leaf], sign: &Sign<'_>) -> Result<Head, LedgerError> {
-        let head = self.head()?;
-        let old_size = head.as_ref().map_or(0, |head| head.size);
-        let mut edge = Edge::load(old_size, |id| self.read_tile(id))?;
-        // A changed tile must never be signed over.
-        if head.is_some_and(|head| head.root != edge.root()) {
-            return Err(LedgerError::Contradiction(format!(
-                "the tiles at the right edge do not have the root of the checkpoint at size {old_size}"
-            )));
-        }
-        let entries: Vec<Vec<u8>> = leaves.iter().map(Leaf::to_bytes).collect();
-        let hashes: Vec<Hash> = entries.iter().map(|e| tree::leaf_hash(e)).collect();
-        let mut writes: Vec<Write> =
-            edge.append(&hashes).into_iter().map(|w| (self.root.join(w.id.path()), w.bytes)).collect();
-        writes.extend(self.bundle_writes(old_size, &entries)?);
-        self.write_tiles(&writes)?;
-        let value = Checkpoint::new(self.verifier().name(), edge.size(), edge.root());
-        let note = sign(&value).map_err(|source| self.checkpoint_error(source))?;
-        files::replace(&self.checkpoint_path(), &note)?;
-        self.remove_replaced(old_size, edge.size());
-        Ok(Head { size: edge.size(), root: edge.root(), note })
-    }
-
-    /// Re-derives everything from the entries: every tile, the root, the checkpoint. Returns the leaves' hashes.
-    pub fn check(&self) -> Result<Option<Head>, LedgerError> {
-        let Some(head) = self.head()? else { return Ok(None) };
-        let mut edge = Edge::empty();
-        let mut first = 0;
-        while first < head.size {
-            let last = (first + WIDTH).min(head.size);
-            let mut hashes = Vec::new();
-            self.for_each_entry(first, last, head.size, &mut |_, entry| {
-                hashes.push(tree::leaf_hash(entry));
-                Ok(())
-            })?;
-            for write in edge.append(&hashes) {
-                // Partial tiles of levels above 0 appear on the way that the final log does not have.
-                let final_width = tile_width(write.id, head.size);
-                if write.id.width == final_width && self.read_tile(write.id)? != write.bytes {
-                    let path = self.root.join(write.id.path());
-                    return Err(LedgerError::Contradiction(format!(
-                        "tile `{}` does not follow from the entries; one of the entries {first}..{last} or the tile was changed",
-                        path.display()
-                    )));
-                }
+    /// Calls `visit` with the position and bytes of every statement in `from..to`, not compared with their leaves. One
+    /// that was erased or lost is empty.
+    pub fn for_each_statement(&self, from: u64, to: u64, visit: &mut Visitor<'_>) -> Result<(), LedgerError> {
+        let mut position = from;
+        while position < to {
+            let index = position / WIDTH;
+            let pack = self.disk.read(&self.layout.pack(index), TILE_LIMIT_BYTES)?.unwrap_or_default();
+            let statements = layout::decode_pack(&pack);
+            let until = ((index + 1) * WIDTH).min(to);
+            for position in position..until {
+                let statement = statements.get((position % WIDTH) as usize);
+                visit(position, statement.copied().unwrap_or_default())?;
             }
-            first = last;
+            position = until;
         }
-        if edge.root() != head.root {
-            return Err(LedgerError::Contradiction(format!(
-                "the entries have the root {}, the checkpoint says {}",
-                edge.root(),
-                head.root
-            )));
+        Ok(())
+    }
+
+    /// Refuses bytes that are not the signed ones of entry `position`.
+    pub fn check_statement(
+        &self,
+        position: u64,
+        expected: &Digest,
+        statement: &[u8],
+    ) -> Result<(), LedgerError> {
+        let found = Digest::of(statement);
+        if found == *expected {
+            return Ok(());
         }
-        Ok(Some(head))
+        if statement.is_empty() {
+            return Err(LedgerError::StatementMissing { position });
+        }
+        let path = self.layout.pack(position / WIDTH);
+        Err(LedgerError::StatementDamaged { position, expected: *expected, found, path })
     }
 
     fn for_each_entry(
@@ -252,9 +272,10 @@ impl Ledger {
         }
         let mut index = from / WIDTH;
         while index * WIDTH < to {
-            let width = bundle_width(index, size);
-            let path = self.root.join(EntryBundleId { index, width }.path());
-            let bytes = self.read(&path)?;
+            let width = layout::bundle_width(index, size);
+            let id = EntryBundleId { index, width };
+            let path = self.layout.bundle(id);
+            let bytes = self.read_bundle(id)?;
             let entries =
                 tile::decode_bundle(&bytes, width).map_err(|source| LedgerError::Tile { path, source })?;
             for (position, entry) in (index * WIDTH..).zip(entries) {
@@ -267,107 +288,42 @@ impl Ledger {
         Ok(())
     }
 
-    /// The bundles that `entries` after `old_size` fill or begin, with what the last partial one held.
-    fn bundle_writes(
-        &self,
-        old_size: u64,
-        entries: &[Vec<u8>],
-    ) -> Result<Vec<(PathBuf, Vec<u8>)>, LedgerError> {
-        let first_bundle = old_size / WIDTH;
-        let mut all: Vec<Vec<u8>> = Vec::new();
-        self.for_each_entry(first_bundle * WIDTH, old_size, old_size, &mut |_, entry| {
-            all.push(entry.to_vec());
-            Ok(())
-        })?;
-        all.extend_from_slice(entries);
-        let mut writes = Vec::new();
-        for (index, chunk) in (first_bundle..).zip(all.chunks(usize::from(tile::TILE_WIDTH))) {
-            let slices: Vec<&[u8]> = chunk.iter().map(Vec::as_slice).collect();
-            let width = u16::try_from(chunk.len()).unwrap_or(tile::TILE_WIDTH);
-            let path = self.root.join(EntryBundleId { index, width }.path());
-            let bytes = tile::encode_bundle(&slices)
-                .map_err(|source| LedgerError::Tile { path: path.clone(), source })?;
-            writes.push((path, bytes));
-        }
-        Ok(writes)
-    }
-
-    /// Writes what is not there yet and syncs it. Nothing published has these names with other bytes.
-    fn write_tiles(&self, writes: &[Write]) -> Result<(), LedgerError> {
-        let mut written = Vec::new();
-        for (path, bytes) in writes {
-            if fs::read(path).is_ok_and(|existing| existing == *bytes) {
-                continue;
-            }
-            files::create_directory(files::parent(path))?;
-            fs::write(path, bytes).context("write", path)?;
-            written.push(path.clone());
-        }
-        files::sync_all(&written)?;
-        Ok(())
-    }
-
-    /// Removes partial tiles that the new size has replaced. Failing to is harmless: they are valid, only superfluous.
-    fn remove_replaced(&self, old_size: u64, new_size: u64) {
-        for id in right_edge(old_size) {
-            if id.is_partial() && tile_width(id, new_size) != id.width {
-                let _ = fs::remove_file(self.root.join(id.path()));
-            }
-        }
-        let bundle = EntryBundleId { index: old_size / WIDTH, width: (old_size % WIDTH) as u16 };
-        if bundle.width > 0 && old_size != new_size {
-            let _ = fs::remove_file(self.root.join(bundle.path()));
-        }
-    }
-
     fn subtree(&self, size: u64, level: u8, index: u64) -> Result<Hash, LedgerError> {
         tile::subtree_hash(size, level, index, |id| self.read_tile(id))
     }
 
-    fn read_tile(&self, id: TileId) -> Result<Vec<u8>, LedgerError> {
-        self.read(&self.root.join(id.path()))
+    /// A tile's bytes. One that a larger one has replaced is cut from it.
+    pub fn read_tile(&self, id: TileId) -> Result<Vec<u8>, LedgerError> {
+        self.read(&self.layout.tile(id), id.width, layout::cut_tile)
     }
 
-    fn read(&self, path: &Path) -> Result<Vec<u8>, LedgerError> {
-        match files::read_limited(path, TILE_LIMIT_BYTES) {
-            Err(e) if e.source.kind() == io::ErrorKind::NotFound => {
-                Err(LedgerError::Missing(path.to_owned()))
-            }
-            other => Ok(other?),
+    /// A bundle's bytes. One that a larger one has replaced is cut from it.
+    pub fn read_bundle(&self, id: EntryBundleId) -> Result<Vec<u8>, LedgerError> {
+        self.read(&self.layout.bundle(id), id.width, layout::cut_bundle)
+    }
+
+    fn read(
+        &self,
+        path: &Path,
+        width: u16,
+        cut: fn(&[u8], u16) -> Option<&[u8]>,
+    ) -> Result<Vec<u8>, LedgerError> {
+        if let Some(bytes) = self.disk.read(path, TILE_LIMIT_BYTES)? {
+            return Ok(bytes);
         }
-    }
-
-    fn checkpoint_path(&self) -> PathBuf {
-        self.root.join("checkpoint")
+        let missing = || LedgerError::Missing(path.to_owned());
+        if width == tile::TILE_WIDTH {
+            return Err(missing());
+        }
+        // `.../000.p/12` begins `.../000`.
+        let full = path.parent().ok_or_else(missing)?.with_extension("");
+        let bytes = self.disk.read(&full, TILE_LIMIT_BYTES)?.ok_or_else(missing)?;
+        cut(&bytes, width).map(<[u8]>::to_vec).ok_or_else(missing)
     }
 
     fn checkpoint_error(&self, source: CheckpointError) -> LedgerError {
-        LedgerError::Checkpoint { path: self.checkpoint_path(), source }
+        LedgerError::Checkpoint { path: self.layout.checkpoint(), source }
     }
-}
-
-/// The last tile of every level of a log of `size` entries.
-fn right_edge(size: u64) -> Vec<TileId> {
-    let mut edge = Vec::new();
-    let (mut level, mut count) = (0, size);
-    while count > 0 {
-        let index = (count - 1) / WIDTH;
-        let width = (count - index * WIDTH) as u16;
-        edge.push(TileId { level, index, width });
-        count /= WIDTH;
-        level += 1;
-    }
-    edge
-}
-
-/// The width of the tile at `id`'s place in a log of `size` entries; 0 when there is none.
-fn tile_width(id: TileId, size: u64) -> u16 {
-    let count = (0..id.level).fold(size, |count, _| count / WIDTH);
-    count.saturating_sub(id.index.saturating_mul(WIDTH)).min(WIDTH) as u16
-}
-
-fn bundle_width(index: u64, size: u64) -> u16 {
-    tile_width(TileId { level: 0, index, width: 1 }, size)
 }
 
 #[cfg(test)]

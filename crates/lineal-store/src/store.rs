@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use lineal_facts::json::JsonError;
@@ -20,7 +20,7 @@ use crate::blob::{BlobError, BlobStore};
 use crate::files::{self, Context, FileError};
 use crate::index::{Index, IndexError};
 use crate::keys::{KeyError, Keys, SystemSigner};
-use crate::ledger::{Head, Ledger, LedgerError};
+use crate::ledger::{Head, Ledger, LedgerEntry, LedgerError, Sign, Writer};
 
 /// Most statements in one group commit; more wait for the next one.
 const GROUP_LIMIT: usize = 4096;
@@ -41,6 +41,8 @@ pub struct Store {
     /// The builder key in force, if another process replaced it since this store was opened. Locked for a moment only.
     successor: Arc<Mutex<Option<Arc<SystemSigner>>>>,
     queue: Arc<CommitQueue>,
+    /// What this process knows of the log's end. Used while holding the store's lock only.
+    writer: Arc<Mutex<Writer>>,
 }
 
 /// Commits that wait to be grouped. Whoever holds `leader` writes for everyone in `waiting`.
@@ -53,8 +55,8 @@ struct CommitQueue {
 
 #[derive(Debug)]
 struct Waiting {
-    leaves: Vec<Leaf>,
-    /// What the leaves are about.
+    entries: Vec<LedgerEntry>,
+    /// What the entries are about.
     statements: Vec<Statement>,
     answer: oneshot::Sender<Result<u64, Arc<StoreError>>>,
 }
@@ -89,6 +91,9 @@ pub enum StoreError {
     /// The key does not count, or a key statement breaks the rules. Nothing was written.
     #[error("not recorded, because nobody would believe it: {0}")]
     Keyring(#[from] KeyringError),
+    /// Not in the ledger.
+    #[error("statement {0} is not in the ledger")]
+    UnknownStatement(Digest),
     /// Another commit of the same group failed, and this one with it.
     #[error("the group commit failed: {0}")]
     Group(Arc<Self>),
@@ -141,14 +146,19 @@ impl Store {
             return Err(StoreError::Absent(root.to_owned()));
         }
         let blobs = Arc::new(BlobStore::open(&root.join("blobs"))?);
-        let ledger = Ledger::new(&root.join("log"), keys.log_keys()?);
+        let ledger = Ledger::new(root, keys.log_keys()?);
         let index = Index::open(&root.join("index.db")).await?;
-        repair(root, &blobs, &ledger, &index).await?;
+        let writer = Arc::new(Mutex::new(Writer::default()));
+        if let Some(cutoff) = SystemTime::now().checked_sub(ABANDONED_AFTER) {
+            blobs.remove_abandoned(cutoff)?;
+        }
+        let end = LogEnd { ledger: ledger.clone(), keys: keys.clone(), writer: writer.clone() };
+        repair(root, &end, &index).await?;
         let keyring = index.keyring().await?;
         let public = keyring.current(SYSTEM_HOLDER, KeyRole::Builder).map(|entry| entry.key.clone());
         let builder = Arc::new(SystemSigner::new(&keys, SYSTEM_HOLDER, public)?);
         let (root, successor, queue) = (root.to_owned(), Arc::default(), Arc::default());
-        Ok(Self { root, blobs, ledger, index, keys, builder, successor, queue })
+        Ok(Self { root, blobs, ledger, index, keys, builder, successor, queue, writer })
     }
 
     /// The folder.
@@ -222,11 +232,11 @@ impl Store {
         if statements.is_empty() {
             return Ok(Vec::new());
         }
-        let prepare = || statements.iter().map(|s| self.prepare(s, signer)).collect::<Result<Vec<_>, _>>();
-        let leaves = if signer.waits() { off_the_loop(prepare)? } else { prepare()? };
-        let digests: Vec<Digest> = leaves.iter().map(|leaf| leaf.data).collect();
+        let prepare_all = || statements.iter().map(|s| prepare(s, signer)).collect::<Result<Vec<_>, _>>();
+        let entries = if signer.waits() { off_the_loop(prepare_all)? } else { prepare_all()? };
+        let digests: Vec<Digest> = entries.iter().map(|entry| entry.leaf.data).collect();
         let (answer, mut receive) = oneshot::channel();
-        self.queue.lock().push_back(Waiting { leaves, statements: statements.to_vec(), answer });
+        self.queue.lock().push_back(Waiting { entries, statements: statements.to_vec(), answer });
         let answered = {
             let _leader = self.queue.leader.lock().await;
             // Whoever was written by an earlier leader must not lead: it would write a group of the few who came
@@ -246,26 +256,20 @@ impl Store {
     }
 
     /// The statement with this digest, from verified bytes.
-    pub fn statement(&self, digest: &Digest) -> Result<Statement, StoreError> {
-        let pae = self.blobs.read(digest)?;
-        let (_, payload) = envelope::parse_pae(&pae).map_err(|e| StatementError::Format(e.to_string()))?;
-        Ok(Statement::from_bytes(payload)?)
+    pub async fn statement(&self, digest: &Digest) -> Result<Statement, StoreError> {
+        Ok(statement_of(&self.signed_bytes(digest).await?)?)
     }
 
-    /// Empties the index and makes it again from ledger and blobs.
+    /// The bytes that were signed of the statement with this digest, verified.
+    pub async fn signed_bytes(&self, digest: &Digest) -> Result<Vec<u8>, StoreError> {
+        let entry = self.index.entry(digest).await?.ok_or(StoreError::UnknownStatement(*digest))?;
+        Ok(self.ledger.statement(entry.position, digest)?)
+    }
+
+    /// Empties the index and makes it again from the ledger.
     pub async fn rebuild_index(&self) -> Result<(), StoreError> {
         let _lock = lock(&self.root).await?;
-        Ok(self.index.rebuild(&self.ledger, &self.blobs).await?)
-    }
-
-    /// Stores the signed bytes and makes the leaf.
-    fn prepare(&self, statement: &Statement, signer: &dyn Signer) -> Result<Leaf, StoreError> {
-        let payload = statement.to_bytes()?;
-        Statement::from_bytes(&payload)?;
-        let pae = envelope::pae(PAYLOAD_TYPE, &payload);
-        let signature = signer.sign(&pae)?;
-        let data = self.blobs.put(&pae)?;
-        Ok(Leaf { data, signature, key: signer.public_key().clone() })
+        Ok(self.index.rebuild(&self.ledger).await?)
     }
 
     /// Replaces the key that signs checkpoints, and records that. The log keeps its name; the old key signs its last
@@ -289,17 +293,12 @@ impl Store {
                 stated_at: now,
             }),
         };
-        let leaf = self.prepare(&statement, &*self.builder)?;
+        let entry = prepare(&statement, &*self.builder)?;
         let position = self.index.size().await?;
-        keyring.clone().apply_statement(position, &leaf.key.id(), &statement)?;
-        let committed = Committed { statement: leaf.data, position };
-        let (blobs, ledger) = (self.blobs.clone(), self.ledger.clone());
-        run_blocking(move || {
-            blobs.sync()?;
-            ledger.append_hand_over((&old, &new), leaf)?;
-            Ok(())
-        })
-        .await?;
+        keyring.clone().apply_statement(position, &entry.leaf.key.id(), &statement)?;
+        let committed = Committed { statement: entry.leaf.data, position };
+        // The checkpoint is signed by both keys, because the next one lies there.
+        self.append(vec![entry]).await?;
         let keyring = self.current_keyring().await?;
         self.settle_log_key(&keyring)?;
         Ok(committed)
@@ -310,10 +309,11 @@ impl Store {
             Ok(mut position) => {
                 for waiting in group {
                     let first = position;
-                    position += waiting.leaves.len() as u64;
+                    position += waiting.statements.len() as u64;
                     // A caller that went away needs no answer.
                     let _ = waiting.answer.send(Ok(first));
                 }
+                self.end().tidy(&self.root);
             }
             Err(error) => {
                 let error = Arc::new(error);
@@ -336,7 +336,7 @@ impl Store {
             match admitted(&keyring, next, &waiting) {
                 Ok(after) => {
                     keyring = after.unwrap_or(keyring);
-                    next += waiting.leaves.len() as u64;
+                    next += waiting.entries.len() as u64;
                     group.push(waiting);
                 }
                 Err(error) => {
@@ -347,21 +347,35 @@ impl Store {
         if group.is_empty() {
             return Ok(first);
         }
-        let leaves: Vec<Leaf> = group.iter().flat_map(|w| w.leaves.iter().cloned()).collect();
-        let (blobs, ledger, keys) = (self.blobs.clone(), self.ledger.clone(), self.keys.clone());
-        run_blocking(move || {
-            blobs.sync()?;
-            Ok::<Head, StoreError>(ledger.append(&*keys.load_log_key()?, &leaves)?)
-        })
-        .await?;
-        self.index.catch_up(&self.ledger, &self.blobs).await?;
+        let entries = group.iter_mut().flat_map(|waiting| std::mem::take(&mut waiting.entries)).collect();
+        self.append(entries).await?;
+        self.index.catch_up(&self.ledger).await?;
         drop(lock);
         Ok(first)
     }
 
-    /// The keyring of the whole ledger. The caller holds the lock; another process may have appended before.
+    /// Makes blobs and `entries` durable and publishes the checkpoint over them. The caller holds the lock.
+    async fn append(&self, entries: Vec<LedgerEntry>) -> Result<Head, StoreError> {
+        let (blobs, end) = (self.blobs.clone(), self.end());
+        run_blocking(move || {
+            blobs.sync()?;
+            end.append(&entries)
+        })
+        .await
+    }
+
+    fn end(&self) -> LogEnd {
+        LogEnd { ledger: self.ledger.clone(), keys: self.keys.clone(), writer: self.writer.clone() }
+    }
+
+    /// The keyring of the whole ledger. The caller holds the lock; another process may have appended before, or died
+    /// while it did.
     async fn current_keyring(&self) -> Result<Keyring, StoreError> {
-        self.index.catch_up(&self.ledger, &self.blobs).await?;
+        if self.ledger.needs_repair()? {
+            let end = self.end();
+            run_blocking(move || end.load()).await?;
+        }
+        self.index.catch_up(&self.ledger).await?;
         Ok(self.index.keyring().await?)
     }
 
@@ -378,34 +392,106 @@ impl Store {
     }
 }
 
-/// Brings the index up to date and removes files that writers abandoned long ago.
-async fn repair(root: &Path, blobs: &BlobStore, ledger: &Ledger, index: &Index) -> Result<(), StoreError> {
-    if let Some(cutoff) = SystemTime::now().checked_sub(ABANDONED_AFTER) {
-        blobs.remove_abandoned(cutoff)?;
+/// The end of the log, and what it takes to move it.
+#[derive(Clone)]
+struct LogEnd {
+    ledger: Ledger,
+    keys: Keys,
+    writer: Arc<Mutex<Writer>>,
+}
+
+impl LogEnd {
+    fn append(&self, entries: &[LedgerEntry]) -> Result<Head, StoreError> {
+        self.with_signers(|writer, sign| writer.append(&self.ledger, sign, entries))
     }
-    if index.size().await? != ledger.head()?.map_or(0, |head| head.size) {
+
+    /// Removes, when there is enough of it, what the log needs no more. In the background: it waits for the disk.
+    fn tidy(self, root: &Path) {
+        let begun = self.writer().begin_tidying(&self.ledger);
+        // An error is one of reading the journal's folder: the next append meets it.
+        let Ok(Some(tidying)) = begun else { return };
+        let root = root.to_owned();
+        tokio::task::spawn_blocking(move || {
+            let synced = tidying.sync(&self.ledger);
+            let _lock = wait_for_lock(&root)?;
+            // After an error the journal is kept and the next append begins with a repair.
+            Ok::<_, StoreError>(self.writer().remove(&self.ledger, tidying, synced)?)
+        });
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn load(&self) -> Result<(), StoreError> {
+        self.with_signers(|writer, sign| writer.load(&self.ledger, sign))
+    }
+
+    /// While a next log key lies there, both sign: it may be the one that the entry introduces.
+    fn with_signers<T>(
+        &self,
+        act: impl FnOnce(&mut Writer, &Sign<'_>) -> Result<T, LedgerError>,
+    ) -> Result<T, StoreError> {
+        let (current, next) = (self.keys.load_log_key()?, self.keys.next_log_key()?);
+        Ok(act(&mut self.writer(), &|checkpoint| match &next {
+            Some(next) => current.hand_over(next, checkpoint),
+            None => current.sign(checkpoint),
+        })?)
+    }
+}
+
+/// The statement in signed bytes.
+pub fn statement_of(pae: &[u8]) -> Result<Statement, StatementError> {
+    let format = |reason: String| StatementError::Format(reason);
+    let (payload_type, payload) = envelope::parse_pae(pae).map_err(|e| format(e.to_string()))?;
+    if payload_type != PAYLOAD_TYPE {
+        return Err(format(format!("payload type `{payload_type}`")));
+    }
+    Statement::from_bytes(payload)
+}
+
+/// Makes the signed bytes and the leaf.
+fn prepare(statement: &Statement, signer: &dyn Signer) -> Result<LedgerEntry, StoreError> {
+    let payload = statement.to_bytes()?;
+    Statement::from_bytes(&payload)?;
+    let pae = envelope::pae(PAYLOAD_TYPE, &payload);
+    let signature = signer.sign(&pae)?;
+    let leaf = Leaf { data: Digest::of(&pae), signature, key: signer.public_key().clone() };
+    Ok(LedgerEntry { leaf, statement: pae })
+}
+
+/// Brings files, checkpoint and index to where the journal ends.
+async fn repair(root: &Path, end: &LogEnd, index: &Index) -> Result<(), StoreError> {
+    let behind = |size: u64| Ok::<_, StoreError>(size != end.ledger.head()?.map_or(0, |head| head.size));
+    if end.ledger.needs_repair()? || behind(index.size().await?)? {
         let _lock = lock(root).await?;
-        index.catch_up(ledger, blobs).await?;
+        if end.ledger.needs_repair()? {
+            let end = end.clone();
+            run_blocking(move || end.load()).await?;
+        }
+        index.catch_up(&end.ledger).await?;
     }
     Ok(())
 }
 
 /// Waits for the right to append. The operating system releases it when the process dies.
 async fn lock(root: &Path) -> Result<File, StoreError> {
+    let root = root.to_owned();
+    run_blocking(move || wait_for_lock(&root)).await
+}
+
+fn wait_for_lock(root: &Path) -> Result<File, StoreError> {
     let path = root.join("lock");
-    run_blocking(move || {
-        let file = File::create(&path).context("open", &path)?;
-        file.lock().context("lock", &path)?;
-        Ok(file)
-    })
-    .await
+    let file = File::create(&path).context("open", &path)?;
+    file.lock().context("lock", &path)?;
+    Ok(file)
 }
 
 /// Whether every statement of `waiting` would count at `position`; yields the keyring after it if it changes that.
 fn admitted(keyring: &Keyring, position: u64, waiting: &Waiting) -> Result<Option<Keyring>, KeyringError> {
     let mut after: Option<Keyring> = None;
-    for (position, (leaf, statement)) in (position..).zip(waiting.leaves.iter().zip(&waiting.statements)) {
-        let signer = leaf.key.id();
+    for (position, (entry, statement)) in (position..).zip(waiting.entries.iter().zip(&waiting.statements)) {
+        let signer = entry.leaf.key.id();
         match &statement.predicate {
             Predicate::Key(_) => {
                 let after = after.get_or_insert_with(|| keyring.clone());
@@ -446,10 +532,10 @@ impl CommitQueue {
         let mut group = Vec::new();
         let mut count = 0;
         while let Some(next) = waiting.front() {
-            if count > 0 && count + next.leaves.len() > GROUP_LIMIT {
+            if count > 0 && count + next.entries.len() > GROUP_LIMIT {
                 break;
             }
-            count += next.leaves.len();
+            count += next.entries.len();
             group.extend(waiting.pop_front());
         }
         group

@@ -440,7 +440,12 @@ pub(crate) enum LedgerCommand {
     },
     /// Ask the witnesses of `.lineal/witnesses.policy` to cosign the ledger as it is, and publish what they signed.
     Witness,
-    /// Make the index again from ledger and blobs.
+    /// Check everything that is stored: log, statements, signatures, blobs, index. Changes nothing.
+    #[command(
+        after_help = "Names each difference, its file, and what rests on it. Exit code 5: something was changed; 1: something\nis missing or not trusted.\n\nExamples:\n  lineal ledger fsck\n  lineal ledger fsck --json"
+    )]
+    Fsck,
+    /// Make the index again from the ledger.
     Rebuild,
 }
 

@@ -138,6 +138,7 @@ fn appends(command: &Command) -> bool {
             | LedgerCommand::Keys { .. }
             | LedgerCommand::Proof { .. }
             | LedgerCommand::Witness
+            | LedgerCommand::Fsck
             | LedgerCommand::Rebuild,
         )
         | Command::Gateway { .. }

@@ -5,6 +5,8 @@ use lineal_facts::statement::PAYLOAD_TYPE;
 use lineal_proof::bundle::LogEntry;
 use lineal_proof::{Envelope, Leaf, Signer, envelope};
 
+use lineal_store::ledger::{LedgerEntry, Writer};
+
 use super::*;
 
 /// A project, a model of one file, and its signature's place.
@@ -37,11 +39,12 @@ impl World {
         let (store, ledger) = (&project.store, project.store.ledger());
         let pae = envelope::pae(PAYLOAD_TYPE, &statement().to_bytes().unwrap());
         let signature = signer.sign(&pae).unwrap();
-        let data = store.blobs().put(&pae).unwrap();
-        let leaf = Leaf { data, signature: signature.clone(), key: signer.public_key().clone() };
+        let leaf =
+            Leaf { data: Digest::of(&pae), signature: signature.clone(), key: signer.public_key().clone() };
         // `Store::commit` refuses a key of another role; whoever has the log's key does not ask it.
         let log_key = store.keys().load_log_key().unwrap();
-        let head = ledger.append(&log_key, std::slice::from_ref(&leaf)).unwrap();
+        let entry = LedgerEntry { leaf: leaf.clone(), statement: pae.clone() };
+        let head = Writer::default().append(ledger, &|value| log_key.sign(value), &[entry]).unwrap();
         store.rebuild_index().await.unwrap();
         let position = head.size - 1;
         let path = ledger.inclusion_proof(position, head.size).unwrap();

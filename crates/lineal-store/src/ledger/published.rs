@@ -6,8 +6,9 @@
 use lineal_proof::tile::{self, HASH_BYTES};
 use lineal_proof::{EntryBundleId, TileId};
 
+use super::layout::{self, bundle_width, tile_width};
 use super::witnessed::WITNESSED;
-use super::{Ledger, LedgerError, bundle_width, tile_width};
+use super::{Ledger, LedgerError};
 
 /// How often a reader looks again because an append replaced the file meanwhile.
 const ATTEMPTS_LIMIT: usize = 8;
@@ -71,7 +72,7 @@ impl Ledger {
         let whole = TileId { width, ..id };
         let mut bytes = self.read_tile(whole)?;
         tile::decode_tile(&bytes, width)
-            .map_err(|source| LedgerError::Tile { path: self.root.join(whole.path()), source })?;
+            .map_err(|source| LedgerError::Tile { path: self.layout.tile(whole), source })?;
         bytes.truncate(usize::from(id.width) * HASH_BYTES);
         Ok(Some(bytes))
     }
@@ -81,11 +82,11 @@ impl Ledger {
         if width < id.width {
             return Ok(None);
         }
-        let path = self.root.join(EntryBundleId { width, ..id }.path());
-        let mut bytes = self.read(&path)?;
-        let entries =
-            tile::decode_bundle(&bytes, width).map_err(|source| LedgerError::Tile { path, source })?;
-        let length = entries.iter().take(id.width.into()).map(|entry| entry.len() + 2).sum();
+        let whole = EntryBundleId { width, ..id };
+        let path = self.layout.bundle(whole);
+        let mut bytes = self.read_bundle(whole)?;
+        tile::decode_bundle(&bytes, width).map_err(|source| LedgerError::Tile { path, source })?;
+        let length = layout::cut_bundle(&bytes, id.width).map_or(0, <[u8]>::len);
         bytes.truncate(length);
         Ok(Some(bytes))
     }

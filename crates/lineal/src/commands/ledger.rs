@@ -2,13 +2,13 @@
 
 use std::process::ExitCode;
 
-use lineal_app::{Code, Failure, Project};
+use lineal_app::{Code, Failure, Project, fsck};
 use lineal_facts::Digest;
 use lineal_proof::bundle::LogEntry;
 use lineal_proof::{Bundle, Envelope, Note, TlogProof};
 use lineal_store::ledger::Head;
 
-use super::{Done, keys};
+use super::{Done, keys, observer};
 use crate::cli::{KeysCommand, LedgerCommand, ProofFormat};
 use crate::printer::{Printer, table};
 
@@ -44,6 +44,7 @@ pub(super) async fn run(project: &Project, command: LedgerCommand, printer: &Pri
             printer.line(tlog_proof(project, &parse(&statement)?).await?.trim_end());
         }
         LedgerCommand::Witness => return super::witness::ask(project, printer).await,
+        LedgerCommand::Fsck => return check(project, printer).await,
         LedgerCommand::Rebuild => {
             project.store.rebuild_index().await?;
             let size = index.size().await?;
@@ -53,6 +54,37 @@ pub(super) async fn run(project: &Project, command: LedgerCommand, printer: &Pri
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Most dependents that are printed of one finding; `--json` has all.
+const SHOWN_DEPENDENTS: usize = 8;
+
+async fn check(project: &Project, printer: &Printer) -> Done {
+    let checked = fsck::fsck(project, &observer(printer)).await?;
+    printer.result(&checked, || {
+        let root = checked.root.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string);
+        let word = if checked.ok { "WHOLE" } else { "DAMAGED" };
+        let mut text = format!(
+            "{word}: {} entries, {} blobs hashed again\nroot: {root}\n",
+            checked.entries, checked.blobs
+        );
+        for finding in &checked.findings {
+            text.push_str(&format!("{} ({}): {}\n", finding.code, finding.kind, finding.message));
+            for dependent in finding.dependents.iter().take(SHOWN_DEPENDENTS) {
+                let (position, noun, subject) = (dependent.position, &dependent.noun, &dependent.subject);
+                text.push_str(&format!("  on it rests: #{position} {noun} {subject}\n"));
+            }
+            if finding.dependents.len() > SHOWN_DEPENDENTS {
+                let rest = finding.dependents.len() - SHOWN_DEPENDENTS;
+                text.push_str(&format!("  and {rest} more\n"));
+            }
+        }
+        text.trim_end().to_owned()
+    });
+    match checked.failure() {
+        Some(failure) => Ok(printer.failure(&failure)),
+        None => Ok(ExitCode::SUCCESS),
+    }
 }
 
 fn parse(text: &str) -> Result<Digest, Failure> {
@@ -72,7 +104,7 @@ pub(super) async fn proof(project: &Project, statement: &Digest) -> Result<Strin
     let (position, head) = located(project, statement).await?;
     let leaf = store.ledger().leaf(position, head.size)?;
     let path = store.ledger().inclusion_proof(position, head.size)?;
-    let pae = store.blobs().read(statement)?;
+    let pae = store.ledger().statement(position, statement)?;
     let envelope = Envelope::from_pae(&pae, leaf.signature.clone()).map_err(|e| internal(&e))?;
     let log_keys = store.ledger().log_keys().get();
     let signer = log_keys.at(head.size);

@@ -238,8 +238,10 @@ fn a_thief_of_the_old_log_key_cannot_continue_the_log() {
     let thief = Thief::of(&project);
     let old_keys = fs::read(project.path(".lineal/keys/ledger.vkey")).unwrap();
     project.json(&["ledger", "rotate", "--log"]);
-    let (log, backup) = (project.path(".lineal/log"), project.path("log-backup"));
-    copy(&log, &backup);
+    let parts = ["log", "journal", "statements"];
+    for part in parts {
+        copy(&project.path(&format!(".lineal/{part}")), &project.path(&format!("backup-{part}")));
+    }
     // With the history of the keys as it was, the forged checkpoint would pass.
     let new_keys = fs::read(project.path(".lineal/keys/ledger.vkey")).unwrap();
     fs::write(project.path(".lineal/keys/ledger.vkey"), &old_keys).unwrap();
@@ -248,8 +250,11 @@ fn a_thief_of_the_old_log_key_cannot_continue_the_log() {
     for command in [&["verify", text(&run["run"])][..], &["run"], &["ledger", "show"]] {
         project.fails(command, 1, "untrusted-key", &["ledger checkpoint", "is not signed by the log key"]);
     }
-    fs::remove_dir_all(&log).unwrap();
-    copy(&backup, &log);
+    for part in parts {
+        let damaged = project.path(&format!(".lineal/{part}"));
+        fs::remove_dir_all(&damaged).unwrap();
+        copy(&project.path(&format!("backup-{part}")), &damaged);
+    }
     assert_eq!(project.json(&["verify", text(&run["run"])])["verified"], true);
 }
 

@@ -10,6 +10,7 @@ mod cli;
 mod crash;
 mod data;
 mod folder;
+mod fsck;
 mod keys;
 mod model;
 mod model_signature;

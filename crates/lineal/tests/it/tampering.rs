@@ -14,13 +14,13 @@ const TWO: &str = "params: {salt: 0}\ndata: {d: 'dataset://d@t'}\nsteps:\n  \
      out: {two: two}}\n";
 
 /// A project with a snapshot `d@t` and a run of two steps.
-struct Sealed {
-    project: Project,
-    run: Value,
+pub(crate) struct Sealed {
+    pub(crate) project: Project,
+    pub(crate) run: Value,
 }
 
 impl Sealed {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let project = Project::with_pipeline(TWO);
         project.write("table.csv", "a,b\n1,2\n");
         project.json(&["data", "add", "d", "table.csv", "--tag", "t"]);
@@ -39,7 +39,7 @@ impl Sealed {
     }
 
     /// The blob of the snapshot's only file.
-    fn table(&self) -> PathBuf {
+    pub(crate) fn table(&self) -> PathBuf {
         self.project.blob(&self.project.json(&["data", "show", "d@t"])["files"][0]["digest"])
     }
 
@@ -62,7 +62,7 @@ impl Sealed {
     }
 }
 
-fn flip(path: &Path) {
+pub(crate) fn flip(path: &Path) {
     let mut bytes = fs::read(path).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
@@ -70,12 +70,36 @@ fn flip(path: &Path) {
     fs::write(path, bytes).unwrap();
 }
 
-/// The only file below a folder of the log.
-fn tile(project: &Project, folder: &str) -> PathBuf {
+/// The last file below a folder of the log.
+pub(crate) fn tile(project: &Project, folder: &str) -> PathBuf {
     let partial = project.path(&format!(".lineal/log/tile/{folder}/000.p"));
-    let files: Vec<PathBuf> = fs::read_dir(partial).unwrap().map(|entry| entry.unwrap().path()).collect();
-    assert_eq!(files.len(), 1);
-    files[0].clone()
+    let files = fs::read_dir(partial).unwrap().map(|entry| entry.unwrap().path());
+    let width = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().parse::<u16>().unwrap();
+    files.max_by_key(width).unwrap()
+}
+
+/// The statements of the first 256 entries.
+fn pack(project: &Project) -> PathBuf {
+    project.path(".lineal/statements/000")
+}
+
+/// Puts `change` of the statement at `position` in its place.
+pub(crate) fn change_statement(project: &Project, position: u64, change: impl Fn(&mut Vec<u8>)) {
+    let bytes = fs::read(pack(project)).unwrap();
+    let (mut rest, mut changed) = (bytes.as_slice(), Vec::new());
+    for number in 0.. {
+        let Some((length, tail)) = rest.split_first_chunk::<4>() else { break };
+        let (statement, tail) = tail.split_at(u32::from_be_bytes(*length) as usize);
+        let mut statement = statement.to_vec();
+        if number == position {
+            change(&mut statement);
+        }
+        changed.extend_from_slice(&(statement.len() as u32).to_be_bytes());
+        changed.extend(statement);
+        rest = tail;
+    }
+    assert_ne!(bytes, changed);
+    fs::write(pack(project), changed).unwrap();
 }
 
 #[test]
@@ -144,12 +168,13 @@ fn a_changed_snapshot_file_is_found_and_never_read() {
 fn a_changed_statement_is_found() {
     let sealed = Sealed::new();
     for entry in sealed.project.ledger().as_array().unwrap() {
-        let blob = sealed.project.blob(&entry["statement"]);
-        let good = fs::read(&blob).unwrap();
-        flip(&blob);
+        let pack = pack(&sealed.project);
+        let good = fs::read(&pack).unwrap();
+        let flip = |statement: &mut Vec<u8>| *statement.last_mut().unwrap() ^= 1;
+        change_statement(&sealed.project, entry["position"].as_u64().unwrap(), flip);
         sealed.found(sealed.id(), 5, "tampered", &format!("ledger position {}", entry["position"]));
-        sealed.found(sealed.id(), 5, "tampered", blob.to_str().unwrap());
-        fs::write(&blob, good).unwrap();
+        sealed.found(sealed.id(), 5, "tampered", pack.to_str().unwrap());
+        fs::write(&pack, good).unwrap();
     }
     assert_eq!(sealed.project.json(&["verify", sealed.id()])["verified"], true);
 }
@@ -163,8 +188,9 @@ fn a_missing_blob_is_a_gap() {
     let output = sealed.output(0);
     fs::remove_file(&output).unwrap();
     sealed.found(sealed.id(), 1, "not-verified", "is missing");
-    let statement = sealed.project.blob(&sealed.run["statement"]);
-    fs::remove_file(statement).unwrap();
+    let entries = sealed.project.ledger();
+    let run = entries.as_array().unwrap().iter().find(|entry| entry["statement"] == sealed.run["statement"]);
+    change_statement(&sealed.project, run.unwrap()["position"].as_u64().unwrap(), Vec::clear);
     sealed.found("d@t", 1, "not-verified", "ledger position");
 }
 

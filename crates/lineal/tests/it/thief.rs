@@ -4,7 +4,8 @@ use lineal_facts::predicate::{Approval, DatasetSnapshot, Incident, KeyRole};
 use lineal_facts::statement::{PAYLOAD_TYPE, Subject};
 use lineal_facts::{Digest, Predicate, Statement, Timestamp};
 use lineal_proof::{Leaf, LogSigner, Signer, envelope};
-use lineal_store::{BlobStore, FileSigner, Keys, Ledger};
+use lineal_store::ledger::{LedgerEntry, Writer};
+use lineal_store::{FileSigner, Keys, Ledger};
 
 use crate::project::Project;
 
@@ -32,12 +33,12 @@ impl Thief {
         signer: &FileSigner,
         log: &LogSigner,
     ) -> Digest {
-        let blobs = BlobStore::open(&project.path(".lineal/blobs")).unwrap();
         let pae = envelope::pae(PAYLOAD_TYPE, &statement.to_bytes().unwrap());
         let signature = signer.sign(&pae).unwrap();
-        let leaf = Leaf { data: blobs.put(&pae).unwrap(), signature, key: signer.public_key().clone() };
+        let leaf = Leaf { data: Digest::of(&pae), signature, key: signer.public_key().clone() };
         let data = leaf.data;
-        ledger(project).append(log, &[leaf]).unwrap();
+        let entry = LedgerEntry { leaf, statement: pae };
+        Writer::default().append(&ledger(project), &|value| log.sign(value), &[entry]).unwrap();
         data
     }
 }
@@ -47,7 +48,7 @@ pub(crate) fn keys(project: &Project) -> Keys {
 }
 
 pub(crate) fn ledger(project: &Project) -> Ledger {
-    Ledger::new(&project.path(".lineal/log"), keys(project).log_keys().unwrap())
+    Ledger::new(&project.path(".lineal"), keys(project).log_keys().unwrap())
 }
 
 /// The key that signs checkpoints now.

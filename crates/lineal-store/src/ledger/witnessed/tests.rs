@@ -7,36 +7,35 @@ use lineal_proof::checkpoint::NoteSignature;
 use lineal_proof::{Leaf, LogSigner, PublicKey, WitnessSigner};
 
 use super::*;
-use crate::ledger::Published;
+use crate::ledger::{LedgerEntry, Published, Writer};
 
 struct World {
     _folder: tempfile::TempDir,
     ledger: Ledger,
     signer: LogSigner,
     key: PublicKey,
+    pair: EcdsaKeyPair,
 }
 
 impl World {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let signer = LogSigner::from_seed("log.example", &[7; 32]).unwrap();
-        let root = folder.path().join("log");
-        fs::create_dir(&root).unwrap();
-        let ledger = Ledger::new(&root, signer.verifier_key().clone());
+        let ledger = Ledger::new(folder.path(), signer.verifier_key().clone());
+        fs::create_dir(ledger.root()).unwrap();
         let document =
             EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &SystemRandom::new()).unwrap();
         let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, document.as_ref()).unwrap();
         let key = PublicKey::from_point(pair.public_key().as_ref()).unwrap();
-        Self { _folder: folder, ledger, signer, key }
+        Self { _folder: folder, ledger, signer, key, pair }
     }
 
     fn append(&self, data: &str) -> Head {
-        let leaf = Leaf {
-            data: Digest::of(data.as_bytes()),
-            signature: vec![0x30, 6, 2, 1, 1, 2, 1, 1],
-            key: self.key.clone(),
-        };
-        self.ledger.append(&self.signer, &[leaf]).unwrap()
+        let statement = data.as_bytes().to_vec();
+        let signature = self.pair.sign(&SystemRandom::new(), &statement).unwrap().as_ref().to_vec();
+        let leaf = Leaf { data: Digest::of(&statement), signature, key: self.key.clone() };
+        let sign = |checkpoint: &Checkpoint| self.signer.sign(checkpoint);
+        Writer::default().append(&self.ledger, &sign, &[LedgerEntry { leaf, statement }]).unwrap()
     }
 
     /// What clients get as `checkpoint`.

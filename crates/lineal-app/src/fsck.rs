@@ -1,0 +1,299 @@
+//! Checking everything that is stored: the log, every statement, every signature and who made it, every blob that a
+//! statement says is stored, and the index. Nothing is changed.
+//!
+//! Each finding names what rests on the damaged thing: the statements that refer to it, what refers to those, and so
+//! on.
+
+mod dependents;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lineal_facts::predicate::Artifact;
+use lineal_facts::{Digest, Predicate, Statement};
+use lineal_proof::{Hash, Keyring, Leaf};
+use lineal_store::ledger::{self, FindingKind};
+use lineal_store::store::statement_of;
+use lineal_store::{Index, Ledger, LedgerError, tree};
+use serde::Serialize;
+
+use crate::failure::{Code, Failure, chain as error_chain, keyring_code};
+use crate::progress::{Event, Observer};
+use crate::project::Project;
+use crate::workspace::Workspace;
+
+pub use dependents::Dependent;
+
+/// Most findings whose dependents are looked for.
+const EXPLAINED_LIMIT: usize = 100;
+/// Entries that are read at a time.
+const CHUNK: u64 = 4096;
+
+/// The result.
+#[derive(Debug, Serialize)]
+pub struct Fsck {
+    /// Whether nothing was found.
+    pub ok: bool,
+    /// Entries of the ledger.
+    pub entries: u64,
+    /// Its root, if its checkpoint can be read.
+    pub root: Option<Hash>,
+    /// Blobs that were hashed again.
+    pub blobs: u64,
+    /// What is wrong, in ledger order; what is about the whole ledger comes first.
+    pub findings: Vec<FsckFinding>,
+}
+
+/// One difference.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FsckFinding {
+    /// Whether something was changed, is missing or is not trusted.
+    pub code: Code,
+    /// What kind of thing: `entries`, `tile`, `statement-damaged`, `blob`, `index` and so on.
+    pub kind: &'static str,
+    /// The first entry that it is about.
+    pub position: Option<u64>,
+    /// What is wrong, with the file.
+    pub message: String,
+    /// What rests on it, in ledger order.
+    pub dependents: Vec<Dependent>,
+    /// What is damaged, if it has a digest.
+    #[serde(skip)]
+    digest: Option<Digest>,
+}
+
+impl Fsck {
+    /// The failure to report, if anything was found: tampering before gaps, and of equals the first.
+    pub fn failure(&self) -> Option<Failure> {
+        let worst = self.findings.iter().rev().max_by_key(|finding| finding.code.exit())?;
+        let more = match self.findings.len() {
+            1 => String::new(),
+            count => format!(" (one of {count} findings)"),
+        };
+        Some(Failure::new(worst.code, format!("{}{more}", worst.message)))
+    }
+}
+
+/// Checks everything.
+pub async fn fsck(project: &Project, observer: Observer<'_>) -> Result<Fsck, Failure> {
+    let ledger = project.store.ledger();
+    let head = match ledger.head() {
+        Ok(head) => head,
+        Err(error) => {
+            let findings = vec![FsckFinding::new("checkpoint", None, &Failure::from(error))];
+            return Ok(Fsck { ok: false, entries: 0, root: None, blobs: 0, findings });
+        }
+    };
+    let size = head.as_ref().map_or(0, |head| head.size);
+    let mut findings = check_log(ledger, size, observer);
+    let artifacts = check_signers(ledger, size, &mut findings, observer);
+    let blobs = check_blobs(project, artifacts, &mut findings, observer);
+    findings.extend(check_index(project, &findings).await?);
+    findings.sort_by_key(|finding| finding.position);
+    explain(ledger, size, &mut findings);
+    let root = head.map(|head| head.root);
+    Ok(Fsck { ok: findings.is_empty(), entries: size, root, blobs, findings })
+}
+
+/// Tiles, root, entries, and the bytes and signatures of statements.
+fn check_log(ledger: &Ledger, size: u64, observer: Observer<'_>) -> Vec<FsckFinding> {
+    observer(Event::Began { what: "deriving the tree".to_owned(), total: size });
+    let done = std::cell::Cell::new(0);
+    let check = ledger.check(&|entries| observer(Event::Advanced { by: entries - done.replace(entries) }));
+    observer(Event::Ended);
+    observer(Event::Began { what: "checking signatures".to_owned(), total: size });
+    let advanced = |by| observer(Event::Advanced { by });
+    let mut found = check.findings;
+    found.extend(ledger.check_statements(0..size, size, &advanced));
+    observer(Event::Ended);
+    let finding = |found: &ledger::Finding| {
+        let digest = found.position.and_then(|at| ledger.leaf(at, size).ok()).map(|leaf| leaf.data);
+        FsckFinding { digest, ..FsckFinding::of_log(found) }
+    };
+    found.iter().map(finding).collect()
+}
+
+/// Whether each statement's key counted where it stands. Yields what they say is stored, with the first position.
+fn check_signers(
+    ledger: &Ledger,
+    size: u64,
+    findings: &mut Vec<FsckFinding>,
+    observer: Observer<'_>,
+) -> Artifacts {
+    let damaged: BTreeSet<u64> = findings.iter().filter_map(|finding| finding.position).collect();
+    let (mut keyring, mut artifacts) = (Keyring::default(), Artifacts::new());
+    observer(Event::Began { what: "checking who signed".to_owned(), total: size });
+    let read = for_each_statement(ledger, size, &mut |position, leaf, statement| {
+        observer(Event::Advanced { by: 1 });
+        if damaged.contains(&position) {
+            return;
+        }
+        match statement {
+            Ok(statement) => {
+                let signer = leaf.key.id();
+                let counts = match &statement.predicate {
+                    Predicate::Key(_) => keyring.apply_statement(position, &signer, &statement),
+                    other => keyring.admits(&signer, other, position).map(|_| ()),
+                };
+                if counts.is_ok() {
+                    for artifact in statement.artifacts() {
+                        artifacts.entry(artifact.digest).or_insert((position, artifact));
+                    }
+                }
+                if let Err(error) = counts {
+                    let message = format!("ledger position {position}: {}", error_chain(&error));
+                    let failure = Failure::new(keyring_code(&error), message);
+                    let finding = FsckFinding::new("signer", Some(position), &failure);
+                    findings.push(FsckFinding { digest: Some(leaf.data), ..finding });
+                }
+            }
+            Err(failure) => findings.push(FsckFinding::new("statement-damaged", Some(position), &failure)),
+        }
+    });
+    observer(Event::Ended);
+    if let Err(error) = read {
+        // The check of the log has found it too, with more detail.
+        findings.push(FsckFinding::new("entries", None, &Failure::from(error)));
+    }
+    artifacts
+}
+
+/// Artefacts by digest, each with the position of the first statement that says it is stored.
+type Artifacts = BTreeMap<Digest, (u64, Artifact)>;
+
+/// Hashes every blob of the artefacts again. Yields how many.
+fn check_blobs(
+    project: &Project,
+    artifacts: Artifacts,
+    findings: &mut Vec<FsckFinding>,
+    observer: Observer<'_>,
+) -> u64 {
+    let blobs = project.store.blobs();
+    let mut checked = BTreeSet::new();
+    observer(Event::Began { what: "hashing blobs".to_owned(), total: artifacts.len() as u64 });
+    for (digest, (position, artifact)) in artifacts {
+        observer(Event::Advanced { by: 1 });
+        let mut damaged = |failure: Failure| {
+            let message = format!("ledger position {position}: {}", failure.message);
+            let finding = FsckFinding::new("blob", Some(position), &Failure { message, ..failure });
+            findings.push(FsckFinding { digest: Some(digest), ..finding });
+        };
+        match tree::blobs_of(blobs, artifact.kind, &digest) {
+            Ok(all) => {
+                for blob in all {
+                    if checked.insert(blob)
+                        && let Err(error) = blobs.verify(&blob)
+                    {
+                        damaged(error.into());
+                    }
+                }
+            }
+            Err(error) => damaged(error.into()),
+        }
+    }
+    observer(Event::Ended);
+    checked.len() as u64
+}
+
+/// Whether the index is the one that the ledger gives. From a damaged ledger none can be made to compare with.
+async fn check_index(project: &Project, findings: &[FsckFinding]) -> Result<Option<FsckFinding>, Failure> {
+    if findings.iter().any(|finding| !matches!(finding.kind, "blob" | "signer")) {
+        return Ok(None);
+    }
+    let workspace = Workspace::create(project, "fsck")?;
+    let expected = Index::open(&workspace.path().join("index.db")).await?;
+    let about_index = |code, message: String| FsckFinding::new("index", None, &Failure::new(code, message));
+    let finding = match expected.catch_up(project.store.ledger()).await {
+        Ok(()) => {
+            let (expected, found) = (expected.dump().await?, project.store.index().dump().await?);
+            difference(&expected, &found).map(|row| {
+                let advice = "run `lineal ledger rebuild`";
+                about_index(
+                    Code::Tampered,
+                    format!("the index is not the one that the ledger gives: {row}; {advice}"),
+                )
+            })
+        }
+        Err(error) => Some(FsckFinding::new("index", None, &Failure::from(error))),
+    };
+    expected.close().await;
+    Ok(finding)
+}
+
+/// The first row that only one of the two sorted dumps has.
+fn difference(expected: &[String], found: &[String]) -> Option<String> {
+    let place = expected.iter().zip(found).take_while(|(a, b)| a == b).count();
+    match (expected.get(place), found.get(place)) {
+        (None, None) => None,
+        (Some(missing), other) if other.is_none_or(|other| missing < other) => {
+            Some(format!("it lacks `{missing}`"))
+        }
+        (_, Some(extra)) => Some(format!("it has `{extra}`")),
+        (Some(missing), None) => Some(format!("it lacks `{missing}`")),
+    }
+}
+
+/// Finds what rests on the first findings.
+fn explain(ledger: &Ledger, size: u64, findings: &mut [FsckFinding]) {
+    let explained = findings.len().min(EXPLAINED_LIMIT);
+    if explained == 0 {
+        return;
+    }
+    let mut search = dependents::Search::new(findings[..explained].iter().map(|finding| finding.digest));
+    let mut learned = true;
+    while learned {
+        learned = false;
+        // What cannot be read rests on nothing that is known, and that it cannot was found.
+        let read = for_each_statement(ledger, size, &mut |position, leaf, statement| {
+            if let Ok(statement) = statement {
+                learned |= search.visit(position, &leaf.data, &statement);
+            }
+        });
+        if read.is_err() {
+            break;
+        }
+    }
+    for (finding, dependents) in findings.iter_mut().zip(search.finish()) {
+        finding.dependents = dependents;
+    }
+}
+
+type Visitor<'a> = dyn FnMut(u64, &Leaf, Result<Statement, Failure>) + 'a;
+
+/// Calls `visit` with every entry whose statement is there.
+fn for_each_statement(ledger: &Ledger, size: u64, visit: &mut Visitor<'_>) -> Result<(), LedgerError> {
+    for from in (0..size).step_by(CHUNK as usize) {
+        let to = (from + CHUNK).min(size);
+        let leaves = ledger.leaves(from, to, size)?;
+        ledger.for_each_statement(from, to, &mut |position, pae| {
+            let leaf = &leaves[(position - from) as usize];
+            if !pae.is_empty() {
+                visit(position, leaf, statement_of(pae).map_err(Failure::from));
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+impl FsckFinding {
+    pub(crate) fn new(kind: &'static str, position: Option<u64>, failure: &Failure) -> Self {
+        let (code, message) = (failure.code, failure.message.clone());
+        Self { code, kind, position, message, dependents: Vec::new(), digest: None }
+    }
+
+    pub(crate) fn of_log(found: &ledger::Finding) -> Self {
+        let code = match found.kind {
+            FindingKind::StatementMissing => Code::NotVerified,
+            FindingKind::Checkpoint
+            | FindingKind::Root
+            | FindingKind::Entries
+            | FindingKind::Tile
+            | FindingKind::StatementDamaged
+            | FindingKind::Signature
+            | FindingKind::Journal => Code::Tampered,
+        };
+        let place = found.position.map_or_else(String::new, |position| format!(" position {position}"));
+        let message = format!("ledger{place}: {}", found.message);
+        Self::new(found.kind.name(), found.position, &Failure::new(code, message))
+    }
+}

@@ -1,0 +1,130 @@
+//! The ledger checked while it is used, a little at a time, so that damage is found before somebody needs what is
+//! damaged.
+//!
+//! * Each step looks at the checkpoint (it must contain the one seen before), at what is new, and at one older bundle:
+//!   entries, tiles, statements, signatures. After as many steps as the log has bundles, everything was looked at.
+//! * A step's work does not grow with the log. Blobs, keys and the index are left to [`fsck`](crate::fsck).
+
+use std::ops::Range;
+
+use lineal_proof::tile::TILE_WIDTH;
+use lineal_proof::tree;
+use lineal_store::Ledger;
+use lineal_store::ledger::Head;
+use serde::Serialize;
+
+use crate::failure::{Code, Failure, chain as error_chain};
+use crate::fsck::FsckFinding;
+
+/// Most bundles that one step looks at: what is new comes in bursts.
+const BUNDLE_LIMIT: u64 = 8;
+/// Most findings that are kept.
+const FINDING_LIMIT: usize = 100;
+const WIDTH: u64 = TILE_WIDTH as u64;
+
+/// The audit of one ledger.
+#[derive(Debug)]
+pub struct SelfAudit {
+    ledger: Ledger,
+    seen: Option<Head>,
+    /// Entries before this were looked at when they were new.
+    next: u64,
+    /// The older bundle that is looked at next.
+    again: u64,
+    report: AuditReport,
+}
+
+/// How far the audit is, and what it found.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AuditReport {
+    /// Entries of the ledger, as last seen.
+    pub size: u64,
+    /// How often the whole ledger was looked at since the start.
+    pub rounds: u64,
+    /// What is wrong; at most 100.
+    pub findings: Vec<FsckFinding>,
+}
+
+impl SelfAudit {
+    /// Begins; nothing was looked at yet.
+    pub fn new(ledger: Ledger) -> Self {
+        Self { ledger, seen: None, next: 0, again: 0, report: AuditReport::default() }
+    }
+
+    /// How far it is.
+    pub const fn report(&self) -> &AuditReport {
+        &self.report
+    }
+
+    /// Looks at the next part. Yields what was found for the first time. Reads from disk and computes: call it where
+    /// that may block.
+    pub fn step(&mut self) -> Vec<FsckFinding> {
+        let known = self.report.findings.len();
+        match self.ledger.head() {
+            Ok(None) => {}
+            Ok(Some(head)) => self.look(head),
+            Err(error) => self.found(FsckFinding::new("checkpoint", None, &Failure::from(error))),
+        }
+        self.report.findings[known..].to_vec()
+    }
+
+    fn look(&mut self, head: Head) {
+        self.report.size = head.size;
+        if let Some(seen) = &self.seen
+            && let Some(message) = contradiction(&self.ledger, seen, &head)
+        {
+            self.found(FsckFinding::new("root", None, &Failure::new(Code::Tampered, message)));
+            return;
+        }
+        let bundles = head.size.div_ceil(WIDTH);
+        let fresh = self.next / WIDTH..bundles.min(self.next / WIDTH + BUNDLE_LIMIT);
+        if self.next < head.size {
+            self.next = (fresh.end * WIDTH).min(head.size);
+        }
+        for index in fresh {
+            self.bundle(index, &head);
+        }
+        if self.again >= bundles {
+            self.again = 0;
+            self.report.rounds += 1;
+        }
+        self.bundle(self.again, &head);
+        self.again += 1;
+        self.seen = Some(head);
+    }
+
+    fn bundle(&mut self, index: u64, head: &Head) {
+        let entries: Range<u64> = index * WIDTH..((index + 1) * WIDTH).min(head.size);
+        let mut found = self.ledger.check_bundle(index, head);
+        found.extend(self.ledger.check_statements(entries, head.size, &|_| ()));
+        for finding in &found {
+            self.found(FsckFinding::of_log(finding));
+        }
+    }
+
+    fn found(&mut self, finding: FsckFinding) {
+        if self.report.findings.len() < FINDING_LIMIT && !self.report.findings.contains(&finding) {
+            self.report.findings.push(finding);
+        }
+    }
+}
+
+/// Why `now` does not contain `before`.
+fn contradiction(ledger: &Ledger, before: &Head, now: &Head) -> Option<String> {
+    if now.size < before.size {
+        let (now, before) = (now.size, before.size);
+        return Some(format!("the ledger had {before} entries and now has {now}: an older one was put back"));
+    }
+    let proof = match ledger.consistency_proof(before.size, now.size) {
+        Ok(proof) => proof,
+        // A damaged tile is found by itself, when its bundle is looked at.
+        Err(error) => return Some(error_chain(&error)),
+    };
+    let held = tree::verify_consistency(before.size, &before.root, now.size, &now.root, &proof);
+    let error = held.err()?;
+    Some(format!("the ledger of {} entries does not contain that of {}: {error}", now.size, before.size))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,105 @@
+//! `lineal ledger fsck`: the first difference, its file, and what rests on it.
+
+use std::fs;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::tampering::{Sealed, change_statement, flip, tile};
+use crate::thief::{self, Thief};
+
+/// What is found, in order: kind, code, position, and the nouns of what rests on it.
+#[track_caller]
+fn findings(sealed: &Sealed, exit: i32, code: &str) -> Vec<(String, Value, Vec<String>)> {
+    let answer = sealed.project.lineal(&["ledger", "fsck", "--json"]);
+    answer.failed(exit, code, &[]);
+    let report: Value = serde_json::from_str(&answer.stdout).unwrap();
+    assert_eq!(report["ok"], false);
+    let finding = |finding: &Value| {
+        let nouns = finding["dependents"].as_array().unwrap().iter();
+        let nouns = nouns.map(|dependent| dependent["noun"].as_str().unwrap().to_owned()).collect();
+        (finding["kind"].as_str().unwrap().to_owned(), finding["position"].clone(), nouns)
+    };
+    report["findings"].as_array().unwrap().iter().map(finding).collect()
+}
+
+fn position(sealed: &Sealed, noun: &str) -> u64 {
+    let entries = sealed.project.ledger();
+    let entries = entries.as_array().unwrap().iter().rev();
+    entries.into_iter().find(|entry| entry["noun"] == noun).unwrap()["position"].as_u64().unwrap()
+}
+
+#[test]
+fn a_whole_project_is_whole() {
+    let sealed = Sealed::new();
+    let report = sealed.project.json(&["ledger", "fsck"]);
+    assert_eq!((&report["ok"], &report["findings"]), (&json!(true), &json!([])));
+    assert_eq!(report["entries"], sealed.project.ledger().as_array().unwrap().len());
+    // Snapshot, its file, schema, profile, plan; each step: output, key document; the empty log of both.
+    assert!(report["blobs"].as_u64().unwrap() >= 10, "{report}");
+}
+
+#[test]
+fn a_changed_tile_and_a_changed_entry_are_told_apart() {
+    let sealed = Sealed::new();
+    let path = tile(&sealed.project, "0");
+    let good = fs::read(&path).unwrap();
+    flip(&path);
+    let found = findings(&sealed, 5, "tampered");
+    assert!(found.iter().any(|(kind, ..)| kind == "tile"), "{found:?}");
+    fs::write(&path, good).unwrap();
+    flip(&tile(&sealed.project, "entries"));
+    let found = findings(&sealed, 5, "tampered");
+    assert!(found.iter().any(|(kind, ..)| kind == "entries"), "{found:?}");
+}
+
+#[test]
+fn a_changed_statement_names_everything_that_rests_on_it() {
+    let sealed = Sealed::new();
+    let place = position(&sealed, "dataset");
+    change_statement(&sealed.project, place, |statement| *statement.last_mut().unwrap() ^= 1);
+    let found = findings(&sealed, 5, "tampered");
+    assert_eq!(found[0].0, "statement-damaged");
+    assert_eq!(found[0].1, place);
+
+    let sealed = Sealed::new();
+    let place = position(&sealed, "provenance");
+    change_statement(&sealed.project, place, Vec::clear);
+    let found = findings(&sealed, 1, "not-verified");
+    assert_eq!(found[0], ("statement-missing".to_owned(), json!(place), vec!["run-sealed".to_owned()]));
+}
+
+#[test]
+fn a_changed_file_of_a_snapshot_names_snapshot_steps_and_run() {
+    let sealed = Sealed::new();
+    flip(&sealed.table());
+    let found = findings(&sealed, 5, "tampered");
+    assert_eq!(found.len(), 1, "{found:?}");
+    let (kind, place, nouns) = &found[0];
+    assert_eq!((kind.as_str(), place), ("blob", &json!(position(&sealed, "dataset"))));
+    assert_eq!(nouns, &["dataset", "provenance", "provenance", "run-sealed"]);
+    let text = sealed.project.lineal(&["ledger", "fsck"]).stdout;
+    assert!(text.contains("DAMAGED") && text.contains("on it rests: #"), "{text}");
+}
+
+#[test]
+fn a_changed_row_of_the_index_is_found_and_made_again() {
+    let sealed = Sealed::new();
+    let edit = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute(\"UPDATE runs SET pipeline = 'other'\"); c.commit()";
+    let index = sealed.project.path(".lineal/index.db");
+    assert!(Command::new("python3").args(["-c", edit]).arg(&index).status().unwrap().success());
+    let found = findings(&sealed, 5, "tampered");
+    assert_eq!(found, [("index".to_owned(), Value::Null, vec![])]);
+    sealed.project.json(&["ledger", "rebuild"]);
+    assert_eq!(sealed.project.json(&["ledger", "fsck"])["ok"], true);
+}
+
+#[test]
+fn a_statement_by_a_key_of_another_role_is_found() {
+    let sealed = Sealed::new();
+    let thief = Thief::of(&sealed.project);
+    let snapshot = thief::snapshot(lineal_facts::Digest::of(b"x"));
+    Thief::append(&sealed.project, &snapshot, &thief.approver, &thief.log);
+    let last = sealed.project.ledger()[0]["position"].clone();
+    assert_eq!(findings(&sealed, 1, "untrusted-key"), [("signer".to_owned(), last, vec![])]);
+}
