@@ -14,7 +14,7 @@ use lineal_store::files::FileError;
 use lineal_store::index::IndexError;
 use lineal_store::journal::JournalError;
 use lineal_store::tree::TreeError;
-use lineal_store::{BlobError, KeyError, LedgerError, StoreError};
+use lineal_store::{BlobError, KeyError, LedgerError, StoreError, WitnessMemoryError};
 use serde::Serialize;
 
 /// What went wrong, where and what to do.
@@ -69,6 +69,8 @@ codes! {
     Refused, "refused", 1, 403;
     /// A chain of evidence has a gap.
     NotVerified, "not-verified", 1, 409;
+    /// The evidence is older than the bound that was asked for.
+    Stale, "stale", 1, 409;
     /// A key that the ledger's keyring does not admit signed it.
     UntrustedKey, "untrusted-key", 1, 403;
     /// A re-execution gave other bytes.
@@ -125,6 +127,8 @@ codes! {
     Internal, "internal", 4, 500;
     /// Bytes are not those that were recorded.
     Tampered, "tampered", 5, 409;
+    /// Witnesses saw a larger ledger than the one that is here: an old copy was restored.
+    RolledBack, "rolled-back", 5, 409;
 }
 
 impl Failure {
@@ -198,6 +202,14 @@ from! {
     StoreError => |e| store_code(&e);
     SandboxError => |e| Code::Sandbox;
     StatementError => |e| Code::Tampered;
+    WitnessMemoryError => |e| memory_code(&e);
+}
+
+fn memory_code(error: &WitnessMemoryError) -> Code {
+    match error {
+        WitnessMemoryError::Damaged { .. } => Code::Tampered,
+        WitnessMemoryError::File(_) => Code::File,
+    }
 }
 
 fn blob_code(error: &BlobError) -> Code {

@@ -5,11 +5,13 @@
 //! * [`model`], [`promotion`], [`serving`], [`control`]: from a tested model to production.
 //! * [`model_signing`]: a model's files signed for other tools, and any directory checked against such a signature.
 //! * [`keys`]: replacing and revoking keys.
+//! * [`witness`], [`cosigning`]: cosigning the checkpoints of other logs; having one's own cosigned.
 //! * [`verify`], [`fsck`], [`self_audit`], [`lineage`]: what can be proven, whether all is whole, how things hang together.
 //! * [`audit`]: the proof in a folder for others, and the check of such a folder.
 
 pub mod audit;
 pub mod control;
+pub mod cosigning;
 pub mod data;
 pub mod definition;
 pub mod environment;
@@ -29,6 +31,7 @@ pub mod self_audit;
 pub mod serving;
 pub mod step;
 pub mod verify;
+pub mod witness;
 pub mod workspace;
 
 pub use failure::{Code, Failure};

@@ -62,6 +62,9 @@ pub struct Config {
     /// The identity file that opens key files; the one in the user's configuration folder otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<PathBuf>,
+    /// How old the time that witnesses attest may be, for instance `1h`; no bound otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub witness_max_age: Option<String>,
     /// Keys in tokens: `pkcs11:` URIs by `builder`, `router` or `HOLDER.approver`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub signers: BTreeMap<String, String>,
@@ -82,6 +85,17 @@ pub struct Initialised {
     pub entries: u64,
     /// The file that opens the project's key files.
     pub identity: PathBuf,
+}
+
+impl Config {
+    /// How old the time that witnesses attest may be, in milliseconds.
+    pub fn witness_max_age_ms(&self) -> Result<Option<u64>, Failure> {
+        let parse = |text: &String| {
+            let wrong = |e| Failure::new(Code::Config, format!("`witness_max_age` in `config.toml`: {e}"));
+            lineal_engine::pipeline::parse_ms(text).map_err(wrong)
+        };
+        self.witness_max_age.as_ref().map(parse).transpose()
+    }
 }
 
 impl Project {
@@ -116,7 +130,7 @@ impl Project {
         let origin = format!("{}.lineal.local", random_hex()?);
         let named = identity.map(std::path::absolute).transpose();
         let named = named.map_err(|e| Failure::caused(Code::File, &e))?;
-        let identity = identity_path(root, named.as_deref())?;
+        let identity = identity_path(root, named.as_deref(), FOLDER)?;
         let keys = Keys::new(&staging.join("keys")).with_identity(identity.clone());
         let store = Store::create_with(&staging, &origin, keys).await?;
         store.keys().create(holder.as_str(), KeyRole::Approver)?;
@@ -134,6 +148,7 @@ impl Project {
             serve: "127.0.0.1:0".to_owned(),
             gateway: "127.0.0.1:0".to_owned(),
             identity: named,
+            witness_max_age: None,
             signers: BTreeMap::new(),
         };
         let text = toml::to_string(&config).map_err(|e| Failure::caused(Code::Internal, &e))?;
@@ -164,7 +179,7 @@ impl Project {
         })?;
         let config = read_config(&root.join(FOLDER).join("config.toml"))?;
         let keys = Keys::new(&root.join(FOLDER).join("keys"))
-            .with_identity(identity_path(root, config.identity.as_deref())?)
+            .with_identity(identity_path(root, config.identity.as_deref(), FOLDER)?)
             .with_tokens(tokens(root, &config.signers)?);
         let store = Store::open_with(&root.join(FOLDER), keys).await?;
         let launcher = Launcher::new(&program, [SANDBOX_LAUNCH]);
@@ -215,8 +230,13 @@ fn key_statement(store: &Store, holder: &str, role: KeyRole, now: Timestamp) -> 
 }
 
 /// Where the identity file is, or would be made: as the environment says, as the settings say, or below the user's
-/// configuration folder. Never below `.lineal`: who gets a copy of that must not get what opens its keys.
-fn identity_path(root: &Path, configured: Option<&Path>) -> Result<PathBuf, Failure> {
+/// configuration folder. Never in `folder` below `root`, which has the key files: who gets a copy of that must not get
+/// what opens them.
+pub(crate) fn identity_path(
+    root: &Path,
+    configured: Option<&Path>,
+    folder: &str,
+) -> Result<PathBuf, Failure> {
     let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let path = variable(IDENTITY_VARIABLE)
         .or_else(|| configured.map(Path::to_owned))
@@ -228,9 +248,9 @@ fn identity_path(root: &Path, configured: Option<&Path>) -> Result<PathBuf, Fail
     })?;
     // A relative path must not mean another file in every folder.
     let path = root.join(path);
-    if path.starts_with(root.join(FOLDER)) {
+    if path.starts_with(root.join(folder)) {
         let text =
-            format!("the identity file `{}` must not be in `{FOLDER}`, whose keys it opens", path.display());
+            format!("the identity file `{}` must not be in `{folder}`, whose keys it opens", path.display());
         return Err(Failure::new(Code::Key, text));
     }
     Ok(path)

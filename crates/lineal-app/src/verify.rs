@@ -2,6 +2,7 @@
 //! ledger, and every blob that the statements name.
 
 mod chain;
+mod witnessed;
 
 use std::collections::BTreeSet;
 
@@ -17,6 +18,8 @@ use crate::failure::{Code, Failure, chain as error_chain, keyring_code};
 use crate::fsck::FsckFinding;
 use crate::project::Project;
 use crate::workspace::Workspace;
+
+pub use witnessed::WitnessDemand;
 
 /// What is verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,15 +90,20 @@ impl VerifySubject {
     }
 }
 
-/// Checks everything behind `subject`.
-pub async fn verify(project: &Project, subject: &VerifySubject) -> Result<Verification, Failure> {
-    Ok(evidence(project, subject).await?.0)
+/// Checks everything behind `subject`, under a checkpoint that is witnessed as `demand` says.
+pub async fn verify(
+    project: &Project,
+    subject: &VerifySubject,
+    demand: &WitnessDemand,
+) -> Result<Verification, Failure> {
+    Ok(evidence(project, subject, demand).await?.0)
 }
 
 /// Checks everything behind `subject`; yields the statements that it rests on too.
 pub(crate) async fn evidence(
     project: &Project,
     subject: &VerifySubject,
+    demand: &WitnessDemand,
 ) -> Result<(Verification, BTreeSet<Digest>), Failure> {
     // The project's index is not evidence: a row could be missing from it. An own one is made from the ledger.
     let workspace = Workspace::create(project, "verify")?;
@@ -105,11 +113,13 @@ pub(crate) async fn evidence(
         project,
         index,
         head: None,
+        witnessed: None,
         keyring: Keyring::default(),
         statements: BTreeSet::new(),
         findings: Vec::new(),
     };
-    let ledger = checker.ledger().await;
+    let mut ledger = checker.ledger().await;
+    ledger.children.extend(checker.witnesses(demand));
     if let Err(error) = rebuilt {
         let failure = Failure::from(error);
         checker.failed("index made from the ledger", &failure);
@@ -169,6 +179,8 @@ struct Checker<'a> {
     project: &'a Project,
     index: Index,
     head: Option<Head>,
+    /// The size that witnesses vouch for, if they have to: nothing beyond it counts.
+    witnessed: Option<u64>,
     keyring: Keyring,
     /// Those whose bytes, signature and place were checked because the subject rests on them.
     statements: BTreeSet<Digest>,
@@ -282,6 +294,13 @@ impl Checker<'_> {
         let head = self.head.clone().ok_or_else(|| gap("the ledger did not verify".to_owned()))?;
         let entry = self.index.entry(digest).await?;
         let entry = entry.ok_or_else(|| gap(format!("statement {digest} is not in the ledger")))?;
+        if self.witnessed.is_some_and(|size| entry.position >= size) {
+            let text = format!(
+                "statement {digest} is entry {}, and no witness has seen it yet: lineal ledger witness",
+                entry.position
+            );
+            return Err(gap(text));
+        }
         let leaf = store.ledger().leaf(entry.position, head.size)?;
         let tampered = |message: String| Failure::new(Code::Tampered, message);
         if leaf.data != *digest {

@@ -4,9 +4,12 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 
+use axum::Router;
+use lineal_app::witness::Witness;
 use tokio::net::TcpListener;
 
-use crate::api::{Api, router};
+use crate::api::{self, Api};
+use crate::witness;
 
 /// A server that is bound and not yet serving.
 #[derive(Debug)]
@@ -59,12 +62,29 @@ impl Served {
         self.address
     }
 
-    /// Serves until `stop` is ready.
+    /// Serves API v1 until `stop` is ready.
     pub async fn run(
         self,
         api: Api,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), ServeError> {
-        axum::serve(self.listener, router(api)).with_graceful_shutdown(stop).await.map_err(ServeError::Serve)
+        self.routes(api::router(api), stop).await
+    }
+
+    /// Serves a witness until `stop` is ready.
+    pub async fn run_witness(
+        self,
+        witness: Witness,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<(), ServeError> {
+        self.routes(witness::router(witness), stop).await
+    }
+
+    async fn routes(
+        self,
+        router: Router,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<(), ServeError> {
+        axum::serve(self.listener, router).with_graceful_shutdown(stop).await.map_err(ServeError::Serve)
     }
 }

@@ -161,6 +161,13 @@ impl WitnessPolicy {
         self.quorum.is_some()
     }
 
+    /// Whether the witnesses of which `says` is true, by their places, are as many as the quorum wants. False if it wants
+    /// none: then nobody speaks for all.
+    pub fn is_quorum(&self, says: impl Fn(usize) -> bool) -> bool {
+        let times: Vec<Option<u64>> = (0..self.witnesses.len()).map(|at| says(at).then_some(0)).collect();
+        matches!(self.judge(&times), Quorum::Reached { .. })
+    }
+
     /// Judges a checkpoint note: signed by a known log, and by whom else.
     ///
     /// One bad signature under a known key, of a log or of a witness, rejects the note; lines of unknown keys and types

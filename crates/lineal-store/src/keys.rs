@@ -9,6 +9,7 @@ mod identity;
 mod log_key;
 pub mod pkcs11;
 mod system_signer;
+mod witness_key;
 
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};

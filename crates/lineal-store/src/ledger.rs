@@ -9,6 +9,7 @@
 mod check;
 mod layout;
 mod published;
+mod witnessed;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -29,6 +30,7 @@ use crate::keys::KnownLogKeys;
 
 pub use check::{FINDING_LIMIT, Finding, FindingKind, LogCheck};
 pub use published::Published;
+pub use witnessed::Publication;
 pub use writer::{LedgerEntry, Tidying, Writer};
 
 const CHECKPOINT_LIMIT_BYTES: u64 = 64 << 10;

@@ -13,6 +13,8 @@
 //!
 //! The ledger is the record. [`Store::commit`] syncs blobs and a record in the journal, publishes a checkpoint and only
 //! then brings the index up to date; [`Store::open`] repairs whatever a crash left behind. The index is never ahead of the ledger.
+//!
+//! [`witness`] is the memory of another role: what a witness cosigned, in a folder of its own.
 
 pub mod blob;
 pub mod disk;
@@ -24,9 +26,11 @@ pub mod ledger;
 pub mod store;
 pub mod tree;
 pub mod walk;
+pub mod witness;
 
 pub use blob::{BlobError, BlobStore};
 pub use index::Index;
 pub use keys::{FileSigner, KeyError, Keys, SystemSigner};
 pub use ledger::{Ledger, LedgerError};
 pub use store::{Committed, Store, StoreError};
+pub use witness::{WitnessMemory, WitnessMemoryError};

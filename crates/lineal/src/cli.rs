@@ -111,7 +111,7 @@ pub(crate) enum Command {
     },
     /// Check the whole chain behind a subject, or evidence that somebody else exported, offline.
     #[command(
-        after_help = "Examples:\n  lineal verify flights-delay/2\n  lineal verify flights@2013-01..02 --json\n  lineal verify --bundle audit --log-key origin+1283a59c+AbeL...\nWith --bundle, no project is needed."
+        after_help = "Examples:\n  lineal verify flights-delay/2\n  lineal verify flights@2013-01..02 --json\n  lineal verify --bundle audit --log-key origin+1283a59c+AbeL...\n  lineal verify flights-delay/2 --witness-policy mine.policy --witness-max-age 1h\nWith --bundle, no project is needed."
     )]
     Verify(VerifyArguments),
     /// Print what a subject was made from, or what was made from it.
@@ -139,6 +139,22 @@ pub(crate) enum Command {
         /// Loopback address; port 0 takes a free one. `.lineal/gateway.json` tells which.
         #[arg(long, value_name = "ADDRESS")]
         listen: Option<String>,
+    },
+    /// Run a witness, in `.lineal-witness/` of the folder: it cosigns what continues the log that it saw before.
+    #[command(after_help = "Example: lineal witness --dir ana --log LEDGER_KEY --listen 127.0.0.1:7401")]
+    Witness {
+        /// Loopback address; port 0 takes a free one. `.lineal-witness/witness.json` tells which.
+        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
+        listen: String,
+        /// A log's key, as `lineal ledger keys` prints it. May be repeated, also for later keys of one log.
+        #[arg(long = "log", value_name = "KEY", required = true)]
+        logs: Vec<String>,
+        /// What a new witness is called, for good; a name that nobody else has otherwise.
+        #[arg(long)]
+        name: Option<String>,
+        /// The file that opens the witness's key file, made if it is not there; the user's otherwise.
+        #[arg(long, value_name = "FILE")]
+        identity: Option<PathBuf>,
     },
     /// Say what this machine allows and what it does not.
     Doctor,
@@ -181,6 +197,13 @@ pub(crate) struct VerifyArguments {
     /// The key of the log whose checkpoint counts, as `lineal ledger keys` prints it. May be repeated.
     #[arg(long = "log-key", value_name = "KEY", requires = "bundle")]
     pub(crate) log_keys: Vec<String>,
+    /// Which witnesses must have seen the ledger (c2sp.org/tlog-policy); `.lineal/witnesses.policy` otherwise, if it is
+    /// there.
+    #[arg(long, value_name = "FILE", conflicts_with = "bundle")]
+    pub(crate) witness_policy: Option<PathBuf>,
+    /// How long ago they may have seen it, for instance `1h`; as the settings say otherwise.
+    #[arg(long, value_name = "DURATION", conflicts_with = "bundle")]
+    pub(crate) witness_max_age: Option<String>,
 }
 
 /// A pipeline file and values for it.
@@ -428,6 +451,8 @@ pub(crate) enum LedgerCommand {
         #[arg(long, value_enum, default_value_t = ProofFormat::Bundle)]
         format: ProofFormat,
     },
+    /// Ask the witnesses of `.lineal/witnesses.policy` to cosign the ledger as it is, and publish what they signed.
+    Witness,
     /// Check everything that is stored: log, statements, signatures, blobs, index. Changes nothing.
     #[command(
         after_help = "Names each difference, its file, and what rests on it. Exit code 5: something was changed; 1: something\nis missing or not trusted.\n\nExamples:\n  lineal ledger fsck\n  lineal ledger fsck --json"

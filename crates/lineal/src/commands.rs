@@ -12,12 +12,14 @@ mod rollout;
 mod run;
 mod traffic;
 mod verify;
+mod witness;
 
 use std::process::ExitCode;
 
-use lineal_app::{Code, Event, Failure, Project, serving};
+use lineal_app::witness::WitnessOptions;
+use lineal_app::{Code, Event, Failure, Project, cosigning, serving};
 
-use crate::cli::{Arguments, Command, ModelCommand, VerifyArguments};
+use crate::cli::{Arguments, Command, DataCommand, LedgerCommand, ModelCommand, TestCommand};
 use crate::printer::Printer;
 
 type Done = Result<ExitCode, Failure>;
@@ -44,7 +46,15 @@ pub(crate) fn run(arguments: Arguments, printer: &Printer) -> Done {
 
 async fn dispatch(arguments: Arguments, printer: &Printer) -> Done {
     let dir = arguments.dir.clone();
-    let open = || open(&dir);
+    let appends = appends(&arguments.command);
+    let open = || async {
+        let project = open(&dir).await?;
+        // Whoever signs on an old copy of a ledger makes a fork of it.
+        if appends {
+            cosigning::refuse_if_rolled_back(&project).await?;
+        }
+        Ok::<_, Failure>(project)
+    };
     match arguments.command {
         Command::Init { approver, identity } => {
             roles::init(&dir, &approver, identity.as_deref(), printer).await
@@ -80,21 +90,66 @@ async fn dispatch(arguments: Arguments, printer: &Printer) -> Done {
         Command::Policy(command) => model::policy(&open().await?, command, printer).await,
         Command::Rollout(command) => rollout::run(&open().await?, command, printer).await,
         Command::Traffic(command) => traffic::run(&open().await?, command, printer).await,
-        Command::Verify(VerifyArguments { subject: Some(subject), .. }) => {
-            verify::verify(&open().await?, &subject, printer).await
-        }
-        Command::Verify(arguments) => verify::evidence(&arguments, printer),
+        Command::Verify(arguments) if arguments.bundle.is_some() => verify::evidence(&arguments, printer),
+        Command::Verify(arguments) => verify::verify(&open().await?, &arguments, printer).await,
         Command::Lineage { subject, down, format } => {
             verify::lineage(&open().await?, &subject, down, format, printer).await
         }
         Command::Ledger(command) => ledger::run(&open().await?, command, printer).await,
         Command::Serve { listen } => roles::serve(open().await?, listen.as_deref(), printer).await,
+        Command::Witness { listen, logs, name, identity } => {
+            let options = WitnessOptions { name, logs, identity };
+            witness::run(&dir, &listen, options, printer).await
+        }
         Command::Doctor => roles::doctor(&dir, printer).await,
         Command::Completions { shell } => reference::completions(shell),
         Command::Reference { document } => reference::print(document, printer),
         Command::Bench(command) => bench::run(&dir, command, printer).await,
         // Handled before the runtime started.
         Command::Gateway { .. } | Command::ModelServer { .. } => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// Whether a command signs statements of the ledger in this process.
+fn appends(command: &Command) -> bool {
+    match command {
+        Command::Run(_)
+        | Command::Data(DataCommand::Add { .. })
+        | Command::Test(TestCommand::Run { .. })
+        | Command::Model(ModelCommand::Register { .. } | ModelCommand::Sign { .. })
+        | Command::Approve { .. }
+        | Command::Promote { .. }
+        | Command::Reproduce { .. }
+        | Command::Ledger(LedgerCommand::Rotate { .. } | LedgerCommand::Revoke { .. })
+        | Command::Serve { .. } => true,
+        Command::Init { .. }
+        | Command::Data(DataCommand::List | DataCommand::Show { .. })
+        | Command::Plan(_)
+        | Command::Explain { .. }
+        | Command::Runs(_)
+        | Command::Test(TestCommand::Show { .. })
+        | Command::Model(ModelCommand::List | ModelCommand::Verify(_))
+        | Command::Policy(_)
+        | Command::Rollout(_)
+        | Command::Traffic(_)
+        | Command::Verify(_)
+        | Command::Lineage { .. }
+        | Command::Ledger(
+            LedgerCommand::Show
+            | LedgerCommand::Keys { .. }
+            | LedgerCommand::Proof { .. }
+            | LedgerCommand::Export { .. }
+            | LedgerCommand::Witness
+            | LedgerCommand::Fsck
+            | LedgerCommand::Rebuild,
+        )
+        | Command::Gateway { .. }
+        | Command::Witness { .. }
+        | Command::Doctor
+        | Command::Completions { .. }
+        | Command::Reference { .. }
+        | Command::ModelServer { .. }
+        | Command::Bench(_) => false,
     }
 }
 

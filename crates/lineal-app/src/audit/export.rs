@@ -20,7 +20,7 @@ use super::readme;
 use crate::failure::{Code, Failure, chain};
 use crate::progress::{Event, Observer};
 use crate::project::Project;
-use crate::verify::{self, VerifySubject};
+use crate::verify::{self, VerifySubject, WitnessDemand};
 
 /// Entries that are read at once.
 const CHUNK: u64 = tile::TILE_WIDTH as u64;
@@ -111,7 +111,10 @@ async fn select(project: &Project, options: &ExportOptions) -> Result<Option<BTr
     }
     let mut pending = BTreeSet::new();
     for text in &options.subjects {
-        let (verification, statements) = verify::evidence(project, &VerifySubject::parse(text)?).await?;
+        let subject = VerifySubject::parse(text)?;
+        // Which witnesses must have seen the log is for the reader of the folder to say.
+        let (verification, statements) =
+            verify::evidence(project, &subject, &WitnessDemand::default()).await?;
         if let Some(failure) = verification.failure() {
             return Err(failure);
         }

@@ -241,3 +241,12 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn who_would_be_a_quorum() {
+    let nested = policy("group a 2 w1 w2 w3\ngroup q all a w4\nquorum q\n");
+    let is_quorum = |numbers: &[usize]| nested.is_quorum(|at| numbers.contains(&(at + 1)));
+    assert!(is_quorum(&[1, 3, 4]) && is_quorum(&[1, 2, 3, 4, 5]));
+    assert!(!is_quorum(&[1, 2, 3, 5]) && !is_quorum(&[1, 4]) && !is_quorum(&[]));
+    assert!(!policy("quorum none\n").is_quorum(|_| true), "nobody speaks for all");
+}

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use lineal_proof::checkpoint::CheckpointError;
 use lineal_proof::{Checkpoint, LogKeys, LogSigner, Verified, VerifierKey};
+use zeroize::Zeroizing;
 
 use super::{KeyError, Keys};
 use crate::files;
@@ -14,6 +15,9 @@ const HISTORY_LIMIT_BYTES: u64 = 64 << 10;
 const SEED: &str = "ledger.seed";
 /// A new seed waits here until the ledger has its record.
 const NEXT_SEED: &str = "ledger.next.seed";
+
+/// What Ed25519 keys are made from (RFC 8032).
+pub(super) type Seed = Zeroizing<[u8; 32]>;
 
 /// What checkpoints are checked with. Clones share what they know.
 #[derive(Debug, Clone)]
@@ -132,23 +136,36 @@ impl Keys {
     }
 
     fn create_seed(&self, name: &str, origin: &str) -> Result<LogSigner, KeyError> {
-        let mut seed = zeroize::Zeroizing::new([0; 32]);
-        getrandom::fill(&mut seed[..]).map_err(|_| KeyError::Generation)?;
-        let signer = LogSigner::from_seed(origin, &seed).map_err(|_| KeyError::Generation)?;
-        let hex = zeroize::Zeroizing::new(hex::encode(&seed[..]));
-        let text = zeroize::Zeroizing::new(format!("{origin}\n{}\n", hex.as_str()));
-        self.write_secret(name, &text)?;
-        Ok(signer)
+        let seed = self.new_seed(name, origin)?;
+        LogSigner::from_seed(origin, &seed).map_err(|_| KeyError::Generation)
     }
 
     fn read_seed(&self, name: &str) -> Result<LogSigner, KeyError> {
+        let (origin, seed) = self.stored_seed(name)?;
+        LogSigner::from_seed(&origin, &seed).map_err(|_| KeyError::Format(self.secret_path(name)))
+    }
+
+    /// Makes a seed and writes it into the file `name`, with the key name that it signs under.
+    pub(super) fn new_seed(&self, name: &str, key_name: &str) -> Result<Seed, KeyError> {
+        let mut seed = Seed::new([0; 32]);
+        getrandom::fill(&mut seed[..]).map_err(|_| KeyError::Generation)?;
+        // A name that no key may have must not reach the file.
+        LogSigner::from_seed(key_name, &seed).map_err(|_| KeyError::Generation)?;
+        let hex = Zeroizing::new(hex::encode(&seed[..]));
+        let text = Zeroizing::new(format!("{key_name}\n{}\n", hex.as_str()));
+        self.write_secret(name, &text)?;
+        Ok(seed)
+    }
+
+    /// The key name and the seed in the file `name`.
+    pub(super) fn stored_seed(&self, name: &str) -> Result<(String, Seed), KeyError> {
         let path = self.secret_path(name);
         let text = self.open_secret(&path)?;
         let format = || KeyError::Format(path.clone());
-        let (origin, seed_hex) = text.trim_end().split_once('\n').ok_or_else(format)?;
-        let mut seed = zeroize::Zeroizing::new([0; 32]);
+        let (key_name, seed_hex) = text.trim_end().split_once('\n').ok_or_else(format)?;
+        let mut seed = Seed::new([0; 32]);
         hex::decode_to_slice(seed_hex, &mut seed[..]).map_err(|_| format())?;
-        LogSigner::from_seed(origin, &seed).map_err(|_| format())
+        Ok((key_name.to_owned(), seed))
     }
 
     fn log_vkey_path(&self) -> PathBuf {

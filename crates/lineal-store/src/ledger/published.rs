@@ -7,6 +7,7 @@ use lineal_proof::tile::{self, HASH_BYTES};
 use lineal_proof::{EntryBundleId, TileId};
 
 use super::layout::{self, bundle_width, tile_width};
+use super::witnessed::WITNESSED;
 use super::{Ledger, LedgerError};
 
 /// How often a reader looks again because an append replaced the file meanwhile.
@@ -15,7 +16,7 @@ const ATTEMPTS_LIMIT: usize = 8;
 /// A file of the log, as clients see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Published {
-    /// The signed note; the next append replaces it.
+    /// A signed note; a later one replaces it.
     Checkpoint(Vec<u8>),
     /// Hashes; never changes.
     Tile(Vec<u8>),
@@ -25,10 +26,14 @@ pub enum Published {
 
 impl Ledger {
     /// The file called `name`, for instance `checkpoint` or `tile/entries/000.p/9`; `None` for every name that the
-    /// format does not know or the published checkpoint does not cover.
+    /// format does not know or the published checkpoint does not cover. One name is not the format's:
+    /// `checkpoint.witnessed`, the latest checkpoint that witnesses cosigned.
     pub fn published(&self, name: &str) -> Result<Option<Published>, LedgerError> {
         if name == "checkpoint" {
-            return Ok(self.head()?.map(|head| Published::Checkpoint(head.note)));
+            return Ok(self.head()?.map(|head| Published::Checkpoint(self.with_witnesses(head))));
+        }
+        if name == WITNESSED {
+            return Ok(self.witnessed()?.map(|witnessed| Published::Checkpoint(witnessed.note)));
         }
         if let Ok(id) = EntryBundleId::parse(name) {
             return Ok(self.retried(|size| self.entries_at(id, size))?.map(Published::Entries));

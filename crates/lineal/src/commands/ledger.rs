@@ -44,6 +44,7 @@ pub(super) async fn run(project: &Project, command: LedgerCommand, printer: &Pri
         LedgerCommand::Proof { statement, format: ProofFormat::TlogProof } => {
             printer.line(tlog_proof(project, &parse(&statement)?).await?.trim_end());
         }
+        LedgerCommand::Witness => return super::witness::ask(project, printer).await,
         LedgerCommand::Fsck => return check(project, printer).await,
         LedgerCommand::Export { folder, subjects } => {
             let options = ExportOptions { subjects };

@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use lineal_app::control::Control;
-use lineal_app::{Code, Failure, Project};
+use lineal_app::{Code, Failure, Project, cosigning};
 use lineal_gateway::GatewayConfig;
 use lineal_http::api::Api;
 use lineal_http::{ServeError, Served, serve as bind};
 use lineal_store::files;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 
 use super::{Done, open};
 use crate::client::{RoleFile, role};
@@ -31,41 +32,60 @@ pub(super) async fn init(dir: &Path, approver: &str, identity: Option<&Path>, pr
 
 /// Runs the control plane until it is told to stop.
 pub(super) async fn serve(project: Project, listen: Option<&str>, printer: &Printer) -> Done {
-    let _role = RoleLock::take(&project, "serve")?;
+    let _role = RoleLock::take(&project.folder(), "serve")?;
     let wanted = address(listen.unwrap_or(&project.config.serve))?;
-    let server = bind_again(&project, wanted).await.map_err(|e| match &e {
-        ServeError::NotLoopback(_) | ServeError::Bind(..) => Failure::caused(Code::Address, &e),
-        ServeError::Serve(_) => Failure::caused(Code::Internal, &e),
-    })?;
+    let last = project.scratch("")?.join("serve.last");
+    let server = bind_again(&last, wanted).await?;
     let url = format!("http://{}", server.address());
     let control = Control::start(project.clone()).await?;
-    RoleFileGuard::write(&project.scratch("")?.join("serve.last"), &url)?.keep();
+    RoleFileGuard::write(&last, &url)?.keep();
     let file = RoleFileGuard::write(&project.folder().join("serve.json"), &url)?;
     printer.note(&format!("lineal serve: {url}"));
-    let mut terminate = signal(SignalKind::terminate()).map_err(|e| Failure::caused(Code::Internal, &e))?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| Failure::caused(Code::Internal, &e))?;
-    let stopping = control.clone();
+    let (told, stopping) = (told_to_stop()?, control.clone());
+    let (halt, halted) = oneshot::channel::<()>();
     let stop = async move {
-        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        // Without a finding `halt` goes when this function ends.
+        tokio::select! { () = told => {}, Ok(()) = halted => {} }
         // The control plane stops its model servers; if it is gone already, they went with it.
         let _ = stopping.stop().await;
     };
-    let served = server.run(Api { control, project }, stop).await;
+    let mut serving = std::pin::pin!(server.run(Api { control, project: project.clone() }, stop));
+    let (served, finding) = tokio::select! {
+        served = &mut serving => (served, None),
+        finding = cosigning::keep_witnessed(&project, |text| printer.note(text)) => {
+            // Nothing may be signed on; whoever waits for this is there as long as `serving` is.
+            let _ = halt.send(());
+            (serving.await, Some(finding))
+        }
+    };
     drop(file);
     served.map_err(|e| Failure::caused(Code::Internal, &e))?;
-    Ok(ExitCode::SUCCESS)
+    finding.map_or(Ok(ExitCode::SUCCESS), Err)
 }
 
-/// Binds `wanted`; where any port will do, the one of last time first, so that gateways find it after a restart.
-async fn bind_again(project: &Project, wanted: SocketAddr) -> Result<Served, ServeError> {
-    let last = role(&project.folder().join("work/serve.last"), "lineal serve").ok();
+/// Ready when the process is asked to end.
+pub(super) fn told_to_stop() -> Result<impl Future<Output = ()> + Send + 'static, Failure> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(|e| Failure::caused(Code::Internal, &e))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| Failure::caused(Code::Internal, &e))?;
+    Ok(async move {
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+    })
+}
+
+/// Binds `wanted`; where any port will do, the one that the file `last` names first, so that clients find the role after
+/// a restart.
+pub(super) async fn bind_again(last: &Path, wanted: SocketAddr) -> Result<Served, Failure> {
+    let last = role(last, "lineal serve").ok();
     let last: Option<SocketAddr> = last.and_then(|file| file.url.strip_prefix("http://")?.parse().ok());
     if let Some(last) = last.filter(|last| wanted.port() == 0 && last.ip() == wanted.ip())
         && let Ok(served) = bind(last).await
     {
         return Ok(served);
     }
-    bind(wanted).await
+    bind(wanted).await.map_err(|e| match &e {
+        ServeError::NotLoopback(_) | ServeError::Bind(..) => Failure::caused(Code::Address, &e),
+        ServeError::Serve(_) => Failure::caused(Code::Internal, &e),
+    })
 }
 
 /// Reads what a gateway needs from the project; then the project is closed again.
@@ -74,7 +94,7 @@ pub(super) async fn gateway_config(
     listen: Option<&str>,
 ) -> Result<(GatewayConfig, RoleLock), Failure> {
     let project = open(dir).await?;
-    let lock = RoleLock::take(&project, "gateway")?;
+    let lock = RoleLock::take(&project.folder(), "gateway")?;
     let listen = address(listen.unwrap_or(&project.config.gateway))?;
     // A control plane that is away is found where it was last time; until then the stored table is served.
     let control_plane = role(&project.folder().join("serve.json"), "lineal serve")
@@ -130,20 +150,20 @@ pub(super) async fn doctor(dir: &Path, printer: &Printer) -> Done {
     Ok(ExitCode::from(if capabilities.strict.is_ok() { 0 } else { Code::Sandbox.exit() }))
 }
 
-/// Held while a role runs, so that there is one of it in a project.
+/// Held while a role runs, so that there is one of it in a folder.
 pub(super) struct RoleLock {
     _file: File,
 }
 
 impl RoleLock {
-    fn take(project: &Project, name: &str) -> Result<Self, Failure> {
-        let path = project.folder().join(format!("{name}.lock"));
+    pub(super) fn take(folder: &Path, name: &str) -> Result<Self, Failure> {
+        let path = folder.join(format!("{name}.lock"));
         let file = File::create(&path).map_err(|e| Failure::caused(Code::File, &e))?;
         match file.try_lock() {
             Ok(()) => Ok(Self { _file: file }),
             Err(std::fs::TryLockError::WouldBlock) => Err(Failure::new(
                 Code::Running,
-                format!("`lineal {name}` already runs in this project; stop it first"),
+                format!("`lineal {name}` already runs in this folder; stop it first"),
             )),
             Err(std::fs::TryLockError::Error(e)) => Err(Failure::caused(Code::File, &e)),
         }
@@ -151,10 +171,10 @@ impl RoleLock {
 }
 
 /// The role's file, removed when the role ends.
-struct RoleFileGuard(PathBuf);
+pub(super) struct RoleFileGuard(PathBuf);
 
 impl RoleFileGuard {
-    fn write(path: &Path, url: &str) -> Result<Self, Failure> {
+    pub(super) fn write(path: &Path, url: &str) -> Result<Self, Failure> {
         let content = RoleFile { url: url.to_owned(), pid: std::process::id() };
         let bytes = serde_json::to_vec(&content).map_err(|e| Failure::caused(Code::Internal, &e))?;
         files::replace(path, &bytes)?;
@@ -162,7 +182,7 @@ impl RoleFileGuard {
     }
 
     /// Leaves the file there for the next start.
-    fn keep(self) {
+    pub(super) fn keep(self) {
         std::mem::forget(self);
     }
 }
@@ -174,7 +194,7 @@ impl Drop for RoleFileGuard {
     }
 }
 
-fn address(text: &str) -> Result<SocketAddr, Failure> {
+pub(super) fn address(text: &str) -> Result<SocketAddr, Failure> {
     text.parse().map_err(|_| {
         Failure::new(Code::Usage, format!("`{text}` is not an address; expected for instance 127.0.0.1:8080"))
     })

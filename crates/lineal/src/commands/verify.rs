@@ -5,23 +5,29 @@ use std::process::ExitCode;
 
 use lineal_app::audit::{self, Pins};
 use lineal_app::lineage::{self, Direction, Lineage};
-use lineal_app::verify::{self, Node, Verification, VerifySubject};
+use lineal_app::verify::{self, Node, Verification, VerifySubject, WitnessDemand};
 use lineal_app::{Code, Failure, Project, model_signing};
 
 use super::{Done, observer};
 use crate::cli::{GraphFormat, VerifyArguments};
 use crate::printer::Printer;
 
-pub(super) async fn verify(project: &Project, subject: &str, printer: &Printer) -> Done {
-    let verification = verify::verify(project, &VerifySubject::parse(subject)?).await?;
+pub(super) async fn verify(project: &Project, arguments: &VerifyArguments, printer: &Printer) -> Done {
+    let subject = arguments.subject.as_deref().ok_or_else(nothing_named)?;
+    let (policy, max_age) = (arguments.witness_policy.as_deref(), arguments.witness_max_age.as_deref());
+    let demand = WitnessDemand::of(project, policy, max_age)?;
+    let verification = verify::verify(project, &VerifySubject::parse(subject)?, &demand).await?;
     printer.result(&verification, || text(&verification));
     Ok(exit(&verification, printer))
 }
 
+fn nothing_named() -> Failure {
+    Failure::new(Code::Usage, "name a subject, or evidence with --bundle")
+}
+
 /// An audit folder or a bundle, without a project.
 pub(super) fn evidence(arguments: &VerifyArguments, printer: &Printer) -> Done {
-    let wanted = || Failure::new(Code::Usage, "name a subject, or evidence with --bundle");
-    let path = arguments.bundle.as_ref().ok_or_else(wanted)?;
+    let path = arguments.bundle.as_ref().ok_or_else(nothing_named)?;
     let mut pins = Pins::default();
     if let Some(key) = &arguments.key {
         pins.key = Some(model_signing::read_key(key)?);

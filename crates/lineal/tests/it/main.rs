@@ -25,3 +25,4 @@ mod steps;
 mod tampering;
 mod thief;
 mod token;
+mod witness;
