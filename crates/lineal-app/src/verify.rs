@@ -6,8 +6,8 @@ mod chain;
 use lineal_facts::predicate::KeyRole;
 use lineal_facts::{Digest, ModelVersion, RunId, SnapshotRef, Statement};
 use lineal_proof::{Keyring, tree};
-use lineal_store::Index;
 use lineal_store::ledger::Head;
+use lineal_store::{Index, IndexLocation};
 use serde::Serialize;
 
 use crate::failure::{Code, Failure, chain as error_chain, keyring_code};
@@ -87,7 +87,8 @@ impl VerifySubject {
 pub async fn verify(project: &Project, subject: &VerifySubject) -> Result<Verification, Failure> {
     // The project's index is not evidence: a row could be missing from it. An own one is made from the ledger.
     let workspace = Workspace::create(project, "verify")?;
-    let index = Index::open(&workspace.path().join("index.db")).await?;
+    let location = IndexLocation::File(workspace.path().join("index.db"));
+    let index = Index::open(&location, &project.config.origin).await?;
     let rebuilt = index.catch_up(project.store.ledger(), project.store.blobs()).await;
     let mut checker =
         Checker { project, index, head: None, keyring: Keyring::default(), findings: Vec::new() };

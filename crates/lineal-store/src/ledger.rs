@@ -165,6 +165,14 @@ impl Ledger {
         tree::consistency_proof(old, new, |level, index| self.subtree(new, level, index))
     }
 
+    /// The root over the first `old` entries of the log of `size` entries, from its tiles.
+    pub fn root_at(&self, old: u64, size: u64) -> Result<Hash, LedgerError> {
+        if old > size {
+            return Err(LedgerError::Range { position: old, size });
+        }
+        tree::prefix_root(old, |level, index| self.subtree(size, level, index))
+    }
+
     /// Appends `leaves` and publishes a checkpoint over everything. On error nothing was published, except when the
     /// disk lied about the last sync; the caller learns the truth from [`Ledger::head`].
     pub fn append(&self, signer: &LogSigner, leaves: &[Leaf]) -> Result<Head, LedgerError> {

@@ -4,7 +4,7 @@
 //! .lineal/
 //!   blobs/sha256/ab/cdef...   bytes by digest                       (blob)
 //!   log/checkpoint, log/tile/ the ledger as plain C2SP tlog-tiles   (ledger)
-//!   index.db                  a projection of ledger + blobs        (index)
+//!   index.db                  a projection of ledger + blobs        (index; may be in PostgreSQL instead)
 //!   keys/                     signing keys, readable by the owner   (keys)
 //!   lock                      held by whoever appends
 //! ```
@@ -22,7 +22,7 @@ pub mod tree;
 pub mod walk;
 
 pub use blob::{BlobError, BlobStore};
-pub use index::Index;
+pub use index::{DatabaseUrl, Index, IndexLocation};
 pub use keys::{FileSigner, KeyError, Keys, SystemSigner};
 pub use ledger::{Ledger, LedgerError};
 pub use store::{Committed, Store, StoreError};

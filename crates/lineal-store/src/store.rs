@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 
 use crate::blob::{BlobError, BlobStore};
 use crate::files::{self, Context, FileError};
-use crate::index::{Index, IndexError};
+use crate::index::{Index, IndexError, IndexLocation};
 use crate::keys::{KeyError, Keys, SystemSigner};
 use crate::ledger::{Head, Ledger, LedgerError};
 
@@ -137,12 +137,17 @@ impl Store {
 
     /// [`Store::open`] with these keys, which are in the folder `keys` below `root`.
     pub async fn open_with(root: &Path, keys: Keys) -> Result<Self, StoreError> {
+        Self::open_at(root, keys, &IndexLocation::File(root.join("index.db"))).await
+    }
+
+    /// [`Store::open_with`] whose index is in `location`.
+    pub async fn open_at(root: &Path, keys: Keys, location: &IndexLocation) -> Result<Self, StoreError> {
         if !root.join("keys").is_dir() {
             return Err(StoreError::Absent(root.to_owned()));
         }
         let blobs = Arc::new(BlobStore::open(&root.join("blobs"))?);
         let ledger = Ledger::new(&root.join("log"), keys.log_keys()?);
-        let index = Index::open(&root.join("index.db")).await?;
+        let index = Index::open(location, ledger.verifier().name()).await?;
         repair(root, &blobs, &ledger, &index).await?;
         let keyring = index.keyring().await?;
         let public = keyring.current(SYSTEM_HOLDER, KeyRole::Builder).map(|entry| entry.key.clone());
@@ -383,7 +388,7 @@ async fn repair(root: &Path, blobs: &BlobStore, ledger: &Ledger, index: &Index) 
     if let Some(cutoff) = SystemTime::now().checked_sub(ABANDONED_AFTER) {
         blobs.remove_abandoned(cutoff)?;
     }
-    if index.size().await? != ledger.head()?.map_or(0, |head| head.size) {
+    if !index.is_current(ledger).await? {
         let _lock = lock(root).await?;
         index.catch_up(ledger, blobs).await?;
     }
