@@ -6,6 +6,7 @@
 
 mod conformance;
 mod damage;
+mod encryption;
 mod fixture;
 mod postgres;
 mod server;

@@ -3,9 +3,9 @@
 //! It listens on a Unix socket in that folder only, syncs as in production, and does not sort text by bytes: what
 //! depends on that must say so. `xtask` includes this file too.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader};
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -27,7 +27,7 @@ const USERS: [&str; 2] = ["postgres", "nobody"];
 const KEEPER: &str = r#"
 "$BIN/initdb" -D "$DIR/data" -U lineal --pwfile="$DIR/password" --auth=scram-sha-256 --no-sync -E UTF8 \
     --locale=C.UTF-8 --locale-provider=icu --icu-locale=en-US >"$DIR/log" 2>&1 &&
-"$BIN/pg_ctl" -D "$DIR/data" -l "$DIR/log" -w -t 60 -o "-k $DIR -c listen_addresses= -c max_connections=300" \
+"$BIN/pg_ctl" -D "$DIR/data" -l "$DIR/log" -w -t 60 -o "-k $DIR -c max_connections=300 $SETTINGS" \
     start >>"$DIR/log" 2>&1 &&
 echo ready || cat "$DIR/log"
 exec >&-
@@ -45,19 +45,30 @@ pub(crate) struct Server {
 impl Server {
     /// Starts a server.
     pub(crate) fn start() -> Result<Self, String> {
+        Self::start_with("-c listen_addresses=", &[])
+    }
+
+    /// Starts a server with these settings; its folder holds `files` too, and is the one above its working directory.
+    pub(crate) fn start_with(settings: &str, files: &[(&str, Vec<u8>)]) -> Result<Self, String> {
         let programs = programs().ok_or(MISSING)?;
         let folder = tempfile::Builder::new().prefix("lineal-pg").tempdir().map_err(|e| e.to_string())?;
-        let password = folder.path().join("password");
-        fs::write(&password, PASSWORD).map_err(|e| e.to_string())?;
         let mut keeper = Command::new("sh");
-        keeper.args(["-c", KEEPER]).env("BIN", programs).env("DIR", folder.path());
+        keeper.args(["-c", KEEPER]).env("BIN", programs).env("DIR", folder.path()).env("SETTINGS", settings);
         // An interrupt from the keyboard is for the tests; the keeper sees that they ended.
         keeper.current_dir("/").process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped());
-        if let Some((user, group)) = unprivileged() {
-            for path in [folder.path(), &password] {
-                chown(path, Some(user), Some(group)).map_err(|e| e.to_string())?;
-            }
+        let user = unprivileged();
+        if let Some((user, group)) = user {
+            chown(folder.path(), Some(user), Some(group)).map_err(|e| e.to_string())?;
             keeper.uid(user).gid(group);
+        }
+        let password = ("password", PASSWORD.into());
+        for (name, content) in files.iter().chain([&password]) {
+            let path = folder.path().join(name);
+            fs::write(&path, content).map_err(|e| e.to_string())?;
+            fs::set_permissions(&path, Permissions::from_mode(0o600)).map_err(|e| e.to_string())?;
+            if let Some((user, group)) = user {
+                chown(&path, Some(user), Some(group)).map_err(|e| e.to_string())?;
+            }
         }
         let mut keeper = keeper.spawn().map_err(|e| format!("cannot start sh: {e}"))?;
         // The keeper removes it, also if this process cannot.
