@@ -5,6 +5,9 @@ mod ci;
 mod demo;
 mod fuzz;
 mod generate;
+/// The server of the store's tests.
+#[path = "../../crates/lineal-store/tests/it/server.rs"]
+mod postgres;
 mod roles;
 mod setup;
 mod shell;

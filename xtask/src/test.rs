@@ -4,8 +4,9 @@ use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
+use crate::postgres::{self, Server};
 use crate::workspace::Workspace;
 use crate::{demo, generate, setup, tidy};
 
@@ -52,11 +53,13 @@ pub(crate) fn test(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-/// `cargo test`, its dots left out.
+/// `cargo test`, its dots left out. All of them share one PostgreSQL server.
 fn crates(workspace: &Workspace) -> Result<Count> {
+    let server = Server::start().map_err(|error| anyhow!(error))?;
     let arguments = ["test", "--workspace", "--no-fail-fast", "--", "--quiet"];
-    let mut child =
-        workspace.cargo(&arguments).stdout(Stdio::piped()).spawn().context("cannot start cargo")?;
+    let mut command = workspace.cargo(&arguments);
+    command.env(postgres::VARIABLE, server.url()).stdout(Stdio::piped());
+    let mut child = command.spawn().context("cannot start cargo")?;
     let output = BufReader::new(child.stdout.take().context("cargo has no output")?);
     let mut count = Count::default();
     for line in output.lines() {

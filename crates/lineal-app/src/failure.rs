@@ -121,6 +121,8 @@ codes! {
     Running, "already-running", 3, 409;
     /// An address is in use or may not be bound.
     Address, "address", 3, 409;
+    /// The database of the index cannot be reached or does not let us in.
+    Database, "database-unreachable", 3, 502;
     /// The server of the project cannot be reached.
     Server, "server-unreachable", 3, 502;
     /// A bug or a broken machine.
@@ -275,6 +277,8 @@ pub(crate) fn keyring_code(error: &KeyringError) -> Code {
 
 fn index_code(error: &IndexError) -> Code {
     match error {
+        IndexError::Server { .. } => Code::Database,
+        IndexError::Database(_) if error.is_unreachable() => Code::Database,
         IndexError::Database(_) | IndexError::Value { .. } => Code::Internal,
         IndexError::Ledger(ledger) => ledger_code(ledger),
         IndexError::Format { .. } => Code::Tampered,

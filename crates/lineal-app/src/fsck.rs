@@ -13,7 +13,7 @@ use lineal_facts::{Digest, Predicate, Statement};
 use lineal_proof::{Hash, Keyring, Leaf};
 use lineal_store::ledger::{self, FindingKind};
 use lineal_store::store::statement_of;
-use lineal_store::{Index, Ledger, LedgerError, tree};
+use lineal_store::{Index, IndexLocation, Ledger, LedgerError, tree};
 use serde::Serialize;
 
 use crate::failure::{Code, Failure, chain as error_chain, keyring_code};
@@ -200,7 +200,8 @@ async fn check_index(project: &Project, findings: &[FsckFinding]) -> Result<Opti
         return Ok(None);
     }
     let workspace = Workspace::create(project, "fsck")?;
-    let expected = Index::open(&workspace.path().join("index.db")).await?;
+    let location = IndexLocation::File(workspace.path().join("index.db"));
+    let expected = Index::open(&location, &project.config.origin).await?;
     let about_index = |code, message: String| FsckFinding::new("index", None, &Failure::new(code, message));
     let finding = match expected.catch_up(project.store.ledger()).await {
         Ok(()) => {

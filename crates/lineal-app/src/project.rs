@@ -12,7 +12,7 @@ use lineal_sandbox::Launcher;
 use lineal_store::files::{self, Context};
 use lineal_store::keys::Pkcs11Uri;
 use lineal_store::store::SYSTEM_HOLDER;
-use lineal_store::{Keys, Store};
+use lineal_store::{DatabaseUrl, IndexLocation, Keys, Store};
 use serde::{Deserialize, Serialize};
 
 /// The ledger's files, as clients see them.
@@ -65,6 +65,9 @@ pub struct Config {
     /// How old the time that witnesses attest may be, for instance `1h`; no bound otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub witness_max_age: Option<String>,
+    /// The PostgreSQL database of the index; `index.db` beside this file otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<DatabaseUrl>,
     /// Keys in tokens: `pkcs11:` URIs by `builder`, `router` or `HOLDER.approver`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub signers: BTreeMap<String, String>,
@@ -149,6 +152,7 @@ impl Project {
             gateway: "127.0.0.1:0".to_owned(),
             identity: named,
             witness_max_age: None,
+            index: None,
             signers: BTreeMap::new(),
         };
         let text = toml::to_string(&config).map_err(|e| Failure::caused(Code::Internal, &e))?;
@@ -181,7 +185,11 @@ impl Project {
         let keys = Keys::new(&root.join(FOLDER).join("keys"))
             .with_identity(identity_path(root, config.identity.as_deref(), FOLDER)?)
             .with_tokens(tokens(root, &config.signers)?);
-        let store = Store::open_with(&root.join(FOLDER), keys).await?;
+        let location = match &config.index {
+            Some(url) => IndexLocation::Postgres(url.clone()),
+            None => IndexLocation::File(root.join(FOLDER).join("index.db")),
+        };
+        let store = Store::open_at(&root.join(FOLDER), keys, &location).await?;
         let launcher = Launcher::new(&program, [SANDBOX_LAUNCH]);
         Ok(Self { root: root.to_owned(), store, config, program, launcher })
     }
@@ -287,7 +295,11 @@ fn read_config(path: &Path) -> Result<Config, Failure> {
     let bytes =
         files::read_limited(path, CONFIG_LIMIT_BYTES).map_err(|e| wrong(crate::failure::chain(&e)))?;
     let text = String::from_utf8(bytes).map_err(|_| wrong("it is not UTF-8".to_owned()))?;
-    let config: Config = toml::from_str(&text).map_err(|e| wrong(e.to_string()))?;
+    // The whole error would repeat the line, which may hold the password of a database.
+    let config: Config = toml::from_str(&text).map_err(|e| {
+        let line = e.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
+        wrong(format!("line {line}: {}", e.message()))
+    })?;
     if config.version != 1 {
         return Err(wrong(format!(
             "version {} is not understood; this build reads version 1",
@@ -296,3 +308,6 @@ fn read_config(path: &Path) -> Result<Config, Failure> {
     }
     Ok(config)
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,9 +9,9 @@ use std::collections::BTreeSet;
 use lineal_facts::predicate::KeyRole;
 use lineal_facts::{Digest, ModelVersion, RunId, SnapshotRef, Statement};
 use lineal_proof::{Keyring, tree};
-use lineal_store::Index;
 use lineal_store::ledger::{self, Head};
 use lineal_store::store::statement_of;
+use lineal_store::{Index, IndexLocation};
 use serde::Serialize;
 
 use crate::failure::{Code, Failure, chain as error_chain, keyring_code};
@@ -107,7 +107,8 @@ pub(crate) async fn evidence(
 ) -> Result<(Verification, BTreeSet<Digest>), Failure> {
     // The project's index is not evidence: a row could be missing from it. An own one is made from the ledger.
     let workspace = Workspace::create(project, "verify")?;
-    let index = Index::open(&workspace.path().join("index.db")).await?;
+    let location = IndexLocation::File(workspace.path().join("index.db"));
+    let index = Index::open(&location, &project.config.origin).await?;
     let rebuilt = index.catch_up(project.store.ledger()).await;
     let mut checker = Checker {
         project,

@@ -109,6 +109,11 @@ impl Statement {
         if wire.subject.is_empty() {
             return Err(StatementError::Format("no subject".to_owned()));
         }
+        if wire.subject.iter().any(|subject| subject.name.contains('\0')) || has_nul(&wire.predicate) {
+            return Err(StatementError::Format(
+                "a string holds a NUL, which not every reader keeps".to_owned(),
+            ));
+        }
         let predicate = Predicate::from_value(&wire.predicate_type, wire.predicate)
             .map_err(|e| StatementError::Predicate { kind: wire.predicate_type, reason: e.to_string() })?;
         Ok(Self { subject: wire.subject, predicate })
@@ -128,6 +133,17 @@ struct Wire {
     subject: Vec<Subject>,
     predicate_type: String,
     predicate: Value,
+}
+
+/// Whether a string or key within holds a NUL: C programs end there, PostgreSQL does not store it. The strict reader
+/// bounds the depth.
+fn has_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(items) => items.iter().any(has_nul),
+        Value::Object(fields) => fields.iter().any(|(key, value)| key.contains('\0') || has_nul(value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
 }
 
 /// Serde form of a digest as bare hex, as in-toto digest sets write it.

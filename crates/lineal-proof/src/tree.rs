@@ -66,6 +66,18 @@ pub fn root(leaves: &[Hash]) -> Hash {
     }
 }
 
+/// The root over the first `old` entries of a tree. `read(level, index)` yields complete subtrees of the tree, and is
+/// asked only for such that lie within the first `old` entries.
+pub fn prefix_root<E: From<ProofError>>(
+    old: u64,
+    mut read: impl FnMut(u8, u64) -> Result<Hash, E>,
+) -> Result<Hash, E> {
+    if old > SIZE_LIMIT {
+        return Err(ProofError::Range { first: old, size: SIZE_LIMIT }.into());
+    }
+    range_hash(0, old, &mut read)
+}
+
 /// The proof that entry `index` is in the tree of `size` entries (RFC 6962 section 2.1.1), nearest sibling first.
 ///
 /// `read(level, index)` yields complete subtrees of that tree; its error passes through.

@@ -1,40 +1,41 @@
-//! The index: a projection of the ledger into SQLite tables, for reads.
+//! The index: a projection of the ledger into tables of SQLite or PostgreSQL, for reads.
 //!
 //! Every row follows from the statements alone, in ledger order, so [`Index::rebuild`] equals the live index row for
-//! row. `state.size` says up to which ledger position the rows reach.
+//! row, whatever the database. `state` says up to which ledger position the rows reach and which root the ledger has
+//! there: rows of another log, or of a log that was put back, are made again.
 
 mod apply;
+mod batch;
+mod database;
+mod location;
+mod projection;
 mod query;
 
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
-use std::time::Duration;
+use std::path::PathBuf;
 
-use lineal_facts::{Digest, Statement, StatementError};
-use lineal_proof::Leaf;
+use lineal_facts::StatementError;
 use lineal_proof::keyring::{Keyring, KeyringError};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Row, SqliteConnection, SqlitePool};
 
 use crate::files::FileError;
 use crate::ledger::{Ledger, LedgerError};
-use crate::store::statement_of;
 
+use database::Database;
+use projection::{Projection, State};
+
+pub use location::{DatabaseUrl, DatabaseUrlError, IndexLocation};
 pub use query::{
     ApprovalRow, CachedResult, DependencyRow, EntryRow, GateRow, PromotionRow, RolloutRow, RunRow,
     RunStepRow, SnapshotRow, VersionRow,
 };
 
 const SCHEMA: &str = include_str!("index/schema.sql");
-/// Raised whenever the tables or the projection change; an index of another version is rebuilt.
-const SCHEMA_VERSION: i64 = 2;
-const CONNECTION_LIMIT: u32 = 4;
-const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Raised whenever the tables or the projection change; an index of another version is made anew.
+const SCHEMA_VERSION: i64 = 3;
 
 /// The index of one store.
 #[derive(Debug, Clone)]
 pub struct Index {
-    pool: SqlitePool,
+    database: Database,
 }
 
 /// Why the index could not be read or brought up to date.
@@ -43,6 +44,14 @@ pub enum IndexError {
     /// The database said no.
     #[error("index database: {0}")]
     Database(#[from] sqlx::Error),
+    /// The database server cannot be used.
+    #[error("index database {server}")]
+    Server {
+        /// Its address, without a password.
+        server: String,
+        /// The cause.
+        source: sqlx::Error,
+    },
     /// The file is damaged. Nothing is lost: the index follows from the ledger.
     #[error("`{}` is damaged; remove it and the files beside it that begin with its name: it is made again from the ledger", .0.display())]
     Damaged(PathBuf),
@@ -50,7 +59,7 @@ pub enum IndexError {
     #[error("the index holds an unreadable value in `{column}`; run `lineal ledger rebuild`")]
     Value {
         /// Where.
-        column: &'static str,
+        column: String,
     },
     /// The log could not be read.
     #[error(transparent)]
@@ -77,86 +86,69 @@ pub enum IndexError {
 }
 
 impl Index {
-    /// Opens or creates the database at `path`.
-    pub async fn open(path: &Path) -> Result<Self, IndexError> {
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Normal)
-            .busy_timeout(BUSY_TIMEOUT);
-        let pool = SqlitePoolOptions::new().max_connections(CONNECTION_LIMIT).connect_with(options).await;
-        let pool =
-            pool.map_err(|error| match error.as_database_error().and_then(|e| e.code()).as_deref() {
-                // SQLITE_CORRUPT and SQLITE_NOTADB.
-                Some("11" | "26") => IndexError::Damaged(path.to_owned()),
-                Some(_) | None => error.into(),
-            })?;
-        let index = Self { pool };
-        if index.schema_version().await? != SCHEMA_VERSION {
-            index.reset().await?;
-        }
-        Ok(index)
+    /// Opens or makes the index of the ledger called `origin`. Ledgers of different origins may share a PostgreSQL
+    /// database.
+    pub async fn open(location: &IndexLocation, origin: &str) -> Result<Self, IndexError> {
+        Ok(Self { database: Database::open(location, origin).await? })
     }
 
     /// The ledger position that the rows reach.
     pub async fn size(&self) -> Result<u64, IndexError> {
-        let size: i64 = sqlx::query_scalar("SELECT size FROM state").fetch_one(&self.pool).await?;
-        u64::try_from(size).map_err(|_| IndexError::Value { column: "state.size" })
+        let state = projection::read_state(self.database.fetch(projection::READ_STATE, Vec::new()).await?);
+        Ok(state.ok_or_else(|| IndexError::value("state"))?.size)
     }
 
-    /// Projects everything that the ledger holds beyond [`Index::size`], in one transaction. Call it while holding
-    /// the store's lock, so that two processes do not project the same entries.
-    pub async fn catch_up(&self, ledger: &Ledger) -> Result<(), IndexError> {
-        let target = ledger.head()?.map_or(0, |head| head.size);
-        let mut from = self.size().await?;
-        if from > target {
-            // An older ledger was restored under this index: the ledger is the record.
-            self.reset().await?;
-            from = 0;
+    /// Whether the rows are those of the whole ledger, and readable where every writer reads them.
+    pub async fn is_current(&self, ledger: &Ledger) -> Result<bool, IndexError> {
+        let state = projection::read_state(self.database.fetch(projection::READ_STATE, Vec::new()).await?);
+        if state != Some(State::of(ledger)?) {
+            return Ok(false);
         }
-        if from == target {
+        match self.keyring().await {
+            Ok(_) => Ok(true),
+            Err(IndexError::Value { .. } | IndexError::Key { .. }) => Ok(false),
+            Err(other) => Err(other),
+        }
+    }
+
+    /// Projects everything that the ledger holds beyond [`Index::size`]: some thousand entries a transaction, so that
+    /// readers see whole statements and a size that fits them. Rows that are not this ledger's are replaced, in one
+    /// transaction.
+    ///
+    /// Safe to call at the same time from several processes and machines: whoever holds the lock of the row in
+    /// `state` projects, and those who waited go on from there.
+    pub async fn catch_up(&self, ledger: &Ledger) -> Result<(), IndexError> {
+        if self.is_current(ledger).await? {
             return Ok(());
         }
-        let mut keyring = self.keyring().await?;
-        let mut transaction = self.pool.begin().await?;
-        let leaves = ledger.leaves(from, target, target)?;
-        let statements = read_statements(ledger, from, &leaves)?;
-        for (position, (leaf, statement)) in (from..).zip(leaves.iter().zip(statements)) {
-            let entry = apply::Entry { position, statement: leaf.data, key: leaf.key.id() };
-            if let Some(statement) = &statement {
-                keyring
-                    .apply_statement(position, &entry.key, statement)
-                    .map_err(|source| IndexError::Key { position, source })?;
+        loop {
+            let mut projection = Projection::begin(&self.database, ledger).await?;
+            projection.resume().await?;
+            projection.run().await?;
+            let done = projection.is_done();
+            projection.commit().await?;
+            if done {
+                return Ok(());
             }
-            apply::apply(&mut transaction, &entry, statement.as_ref(), &keyring).await?;
         }
-        let size = i64::try_from(target).map_err(|_| IndexError::Value { column: "state.size" })?;
-        sqlx::query("UPDATE state SET size = ?").bind(size).execute(&mut *transaction).await?;
-        transaction.commit().await?;
-        Ok(())
     }
 
-    /// Empties every table and projects the whole ledger again.
+    /// Empties every table and projects the whole ledger again, in one transaction: readers see the old rows until
+    /// the new ones are there.
     pub async fn rebuild(&self, ledger: &Ledger) -> Result<(), IndexError> {
-        self.reset().await?;
-        self.catch_up(ledger).await
+        let mut projection = Projection::begin(&self.database, ledger).await?;
+        projection.clear().await?;
+        projection.run().await?;
+        projection.commit().await
     }
 
-    /// Every row of every table as text, sorted: two indexes are equal when their dumps are.
+    /// Every row of every table as text, sorted: two indexes are equal when their dumps are, also if one is in SQLite
+    /// and the other in PostgreSQL.
     pub async fn dump(&self) -> Result<Vec<String>, IndexError> {
         let mut lines = Vec::new();
-        for table in self.tables().await? {
-            let columns: Vec<String> = sqlx::query_scalar(sqlx::AssertSqlSafe(format!(
-                "SELECT name FROM pragma_table_info('{table}')"
-            )))
-            .fetch_all(&self.pool)
-            .await?;
-            let quoted: Vec<String> = columns.iter().map(|c| format!("quote({c})")).collect();
-            let sql = format!("SELECT {} AS line FROM {table}", quoted.join(" || '|' || "));
-            let rows: Vec<String> =
-                sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_all(&self.pool).await?;
-            lines.extend(rows.into_iter().map(|row| format!("{table}: {row}")));
+        for table in database::tables() {
+            let rows = self.database.fetch(&format!("SELECT * FROM {table}"), Vec::new()).await?;
+            lines.extend(rows.iter().map(|row| format!("{table}: {}", row.line())));
         }
         lines.sort();
         Ok(lines)
@@ -164,86 +156,32 @@ impl Index {
 
     /// The keys that count, as of the indexed part of the ledger.
     pub async fn keyring(&self) -> Result<Keyring, IndexError> {
-        let rows = sqlx::query("SELECT position, signer, record FROM keys ORDER BY position")
-            .fetch_all(&self.pool)
-            .await?;
-        let mut keyring = Keyring::default();
-        for row in rows {
-            let position = u64::try_from(row.try_get::<i64, _>("position")?)
-                .map_err(|_| IndexError::Value { column: "keys.position" })?;
-            let signer = Digest::from_str(&row.try_get::<String, _>("signer")?)
-                .map_err(|_| IndexError::Value { column: "keys.signer" })?;
-            let record = serde_json::from_str(&row.try_get::<String, _>("record")?)
-                .map_err(|_| IndexError::Value { column: "keys.record" })?;
-            keyring
-                .apply(position, &signer, &record)
-                .map_err(|source| IndexError::Key { position, source })?;
-        }
-        Ok(keyring)
+        projection::read_keyring(&self.database.fetch(projection::READ_KEYS, Vec::new()).await?)
     }
 
     /// Closes all connections, so that the files may be copied.
     pub async fn close(&self) {
-        self.pool.close().await;
-    }
-
-    async fn schema_version(&self) -> Result<i64, IndexError> {
-        Ok(sqlx::query_scalar("PRAGMA user_version").fetch_one(&self.pool).await?)
-    }
-
-    async fn tables(&self) -> Result<Vec<String>, IndexError> {
-        Ok(sqlx::query_scalar(
-            "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'",
-        )
-        .fetch_all(&self.pool)
-        .await?)
-    }
-
-    async fn reset(&self) -> Result<(), IndexError> {
-        let tables = self.tables().await?;
-        let mut transaction = self.pool.begin().await?;
-        for table in tables {
-            execute(&mut transaction, format!("DROP TABLE {table}")).await?;
-        }
-        for statement in SCHEMA.split(';').map(str::trim).filter(|s| !s.is_empty()) {
-            execute(&mut transaction, statement.to_owned()).await?;
-        }
-        execute(&mut transaction, format!("PRAGMA user_version = {SCHEMA_VERSION}")).await?;
-        transaction.commit().await?;
-        Ok(())
+        self.database.close().await;
     }
 }
 
-async fn execute(connection: &mut SqliteConnection, sql: String) -> Result<(), IndexError> {
-    sqlx::query(sqlx::AssertSqlSafe(sql)).execute(connection).await?;
-    Ok(())
-}
+impl IndexError {
+    /// Whether the database server cannot be reached or used; what was asked may be asked again later.
+    pub fn is_unreachable(&self) -> bool {
+        use sqlx::Error::{Io, PoolClosed, PoolTimedOut, Tls};
+        match self {
+            Self::Server { .. } => true,
+            Self::Database(source) => matches!(source, Io(_) | Tls(_) | PoolTimedOut | PoolClosed),
+            Self::Damaged(_)
+            | Self::Value { .. }
+            | Self::Ledger(_)
+            | Self::Format { .. }
+            | Self::Key { .. }
+            | Self::File(_) => false,
+        }
+    }
 
-/// The statements of `leaves`, which begin at position `from`. `None` for one that was erased or lost: `verify` reports
-/// it, and the other entries still count.
-fn read_statements(
-    ledger: &Ledger,
-    from: u64,
-    leaves: &[Leaf],
-) -> Result<Vec<Option<Statement>>, IndexError> {
-    let mut statements = Vec::with_capacity(leaves.len());
-    let mut failed = None;
-    let to = from + leaves.len() as u64;
-    ledger.for_each_statement(from, to, &mut |position, pae| {
-        let expected = &leaves[(position - from) as usize].data;
-        match ledger.check_statement(position, expected, pae) {
-            Ok(()) => {}
-            Err(LedgerError::StatementMissing { .. }) => {
-                statements.push(None);
-                return Ok(());
-            }
-            Err(error) => return Err(error),
-        }
-        match statement_of(pae) {
-            Ok(statement) => statements.push(Some(statement)),
-            Err(source) => failed = failed.take().or(Some(IndexError::Format { position, source })),
-        }
-        Ok(())
-    })?;
-    failed.map_or(Ok(statements), Err)
+    fn value(column: &str) -> Self {
+        Self::Value { column: column.to_owned() }
+    }
 }

@@ -213,6 +213,14 @@ impl Ledger {
         tree::consistency_proof(old, new, |level, index| self.subtree(new, level, index))
     }
 
+    /// The root over the first `old` entries of the log of `size` entries, from its tiles.
+    pub fn root_at(&self, old: u64, size: u64) -> Result<Hash, LedgerError> {
+        if old > size {
+            return Err(LedgerError::Range { position: old, size });
+        }
+        tree::prefix_root(old, |level, index| self.subtree(size, level, index))
+    }
+
     /// The signed bytes of entry `position`, whose leaf says `expected`.
     pub fn statement(&self, position: u64, expected: &Digest) -> Result<Vec<u8>, LedgerError> {
         let mut found = Vec::new();

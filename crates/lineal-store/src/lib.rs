@@ -6,7 +6,7 @@
 //!   journal/                  what was appended, before all else    (journal)
 //!   log/checkpoint, log/tile/ the ledger as plain C2SP tlog-tiles   (ledger)
 //!   statements/               what the entries are about            (ledger)
-//!   index.db                  a projection of ledger + blobs        (index)
+//!   index.db                  a projection of the ledger             (index; may be in PostgreSQL instead)
 //!   keys/                     signing keys, readable by the owner   (keys)
 //!   lock                      held by whoever appends
 //! ```
@@ -29,7 +29,7 @@ pub mod walk;
 pub mod witness;
 
 pub use blob::{BlobError, BlobStore};
-pub use index::Index;
+pub use index::{DatabaseUrl, Index, IndexLocation};
 pub use keys::{FileSigner, KeyError, Keys, SystemSigner};
 pub use ledger::{Ledger, LedgerError};
 pub use store::{Committed, Store, StoreError};

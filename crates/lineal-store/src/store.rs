@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 
 use crate::blob::{BlobError, BlobStore};
 use crate::files::{self, Context, FileError};
-use crate::index::{Index, IndexError};
+use crate::index::{Index, IndexError, IndexLocation};
 use crate::keys::{KeyError, Keys, SystemSigner};
 use crate::ledger::{Head, Ledger, LedgerEntry, LedgerError, Sign, Writer};
 
@@ -142,12 +142,17 @@ impl Store {
 
     /// [`Store::open`] with these keys, which are in the folder `keys` below `root`.
     pub async fn open_with(root: &Path, keys: Keys) -> Result<Self, StoreError> {
+        Self::open_at(root, keys, &IndexLocation::File(root.join("index.db"))).await
+    }
+
+    /// [`Store::open_with`] whose index is in `location`.
+    pub async fn open_at(root: &Path, keys: Keys, location: &IndexLocation) -> Result<Self, StoreError> {
         if !root.join("keys").is_dir() {
             return Err(StoreError::Absent(root.to_owned()));
         }
         let blobs = Arc::new(BlobStore::open(&root.join("blobs"))?);
         let ledger = Ledger::new(root, keys.log_keys()?);
-        let index = Index::open(&root.join("index.db")).await?;
+        let index = Index::open(location, ledger.verifier().name()).await?;
         let writer = Arc::new(Mutex::new(Writer::default()));
         if let Some(cutoff) = SystemTime::now().checked_sub(ABANDONED_AFTER) {
             blobs.remove_abandoned(cutoff)?;
@@ -462,8 +467,7 @@ fn prepare(statement: &Statement, signer: &dyn Signer) -> Result<LedgerEntry, St
 
 /// Brings files, checkpoint and index to where the journal ends.
 async fn repair(root: &Path, end: &LogEnd, index: &Index) -> Result<(), StoreError> {
-    let behind = |size: u64| Ok::<_, StoreError>(size != end.ledger.head()?.map_or(0, |head| head.size));
-    if end.ledger.needs_repair()? || behind(index.size().await?)? {
+    if end.ledger.needs_repair()? || !index.is_current(&end.ledger).await? {
         let _lock = lock(root).await?;
         if end.ledger.needs_repair()? {
             let end = end.clone();

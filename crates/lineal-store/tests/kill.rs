@@ -18,7 +18,7 @@ use lineal_facts::statement::Subject;
 use lineal_facts::{Digest, Predicate, Statement, Timestamp};
 use lineal_proof::{Hash, Signer, tree};
 use lineal_store::store::SYSTEM_HOLDER;
-use lineal_store::{Index, Store};
+use lineal_store::{Index, IndexLocation, Store};
 
 /// Rounds when nobody says how many.
 const ROUNDS: u64 = 25;
@@ -151,7 +151,8 @@ async fn nothing_acknowledged_is_lost_when_the_process_is_killed() {
             let other = acknowledged.insert(position, digest);
             assert_eq!(other, None, "round {round}: position {position} was acknowledged twice");
         }
-        let index = Index::open(&root.join("index.db")).await.unwrap();
+        let index =
+            Index::open(&IndexLocation::File(root.join("index.db")), "lineal.local/soak").await.unwrap();
         let indexed = index.size().await.unwrap();
         index.close().await;
         let keys = lineal_store::Keys::new(&root.join("keys")).log_keys().unwrap();

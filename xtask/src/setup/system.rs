@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::shell;
+use crate::{postgres, shell};
 
 /// The lock files were made for the first of these; later ones are tried where it is missing.
 const INTERPRETERS: [&str; 4] = ["python3.11", "python3", "python3.12", "python3.13"];
@@ -26,8 +26,9 @@ struct Need {
     packages: &'static [&'static str],
 }
 
-/// pingora's compression is built by CMake and make; LightGBM wants libgomp; tests keep keys in SoftHSM.
-const NEEDS: [Need; 6] = [
+/// pingora's compression is built by CMake and make; LightGBM wants libgomp; tests keep keys in SoftHSM and the index in
+/// PostgreSQL.
+const NEEDS: [Need; 7] = [
     Need { what: "a C compiler (`cc`)", present: || runs("cc"), packages: &["gcc", "libc6-dev"] },
     Need { what: "make", present: || runs("make"), packages: &["make"] },
     Need { what: "CMake", present: || runs("cmake"), packages: &["cmake"] },
@@ -38,6 +39,7 @@ const NEEDS: [Need; 6] = [
     },
     Need { what: "libgomp.so.1", present: has_libgomp, packages: &["libgomp1"] },
     Need { what: "SoftHSM2", present: || runs("softhsm2-util"), packages: &["softhsm2"] },
+    Need { what: "PostgreSQL", present: || postgres::programs().is_some(), packages: &["postgresql"] },
 ];
 
 /// Tests check files with programs that are written in Go.

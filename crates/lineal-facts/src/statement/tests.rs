@@ -113,3 +113,30 @@ fn test_result_uses_the_words_of_in_toto() {
         "{text}"
     );
 }
+
+#[test]
+fn a_nul_in_any_string_is_refused() {
+    let mut named = incident();
+    named.subject[0].name = "x\0y".to_owned();
+    let mut told = incident();
+    let Predicate::Incident(record) = &mut told.predicate else { unreachable!() };
+    record.message = "\0".to_owned();
+    let unknown = |predicate: serde_json::Value| {
+        let mut wire: serde_json::Value = serde_json::from_slice(&incident().to_bytes().unwrap()).unwrap();
+        wire["predicateType"] = "https://example.com/v1".into();
+        wire["predicate"] = predicate;
+        serde_json::to_vec(&wire).unwrap()
+    };
+    let texts = [
+        named.to_bytes().unwrap(),
+        told.to_bytes().unwrap(),
+        unknown(serde_json::json!({"a": [{"b\0": "c"}]})),
+        unknown(serde_json::json!({"a": [["c\0"]]})),
+    ];
+    for text in texts {
+        let error = Statement::from_bytes(&text).unwrap_err().to_string();
+        assert!(error.contains("NUL"), "{error}");
+    }
+    // Six characters that only look like one.
+    Statement::from_bytes(&unknown(serde_json::json!({"a": "\\u0000"}))).unwrap();
+}

@@ -254,3 +254,21 @@ proptest! {
         let _ = verify_consistency(first, &some, size, &some, &path);
     }
 }
+
+#[test]
+fn the_root_of_a_prefix_follows_from_subtrees_within_it() {
+    let leaves = leaves(300);
+    for old in 0..=300 {
+        let mut asked = Vec::new();
+        let root = prefix_root(old, |level, index| {
+            asked.push((index + 1) << level);
+            Ok::<_, ProofError>(naive_root(
+                &leaves[(index << level) as usize..((index + 1) << level) as usize],
+            ))
+        });
+        assert_eq!(root.unwrap(), naive_root(&leaves[..old as usize]), "{old}");
+        assert!(asked.iter().all(|end| *end <= old), "{old}: {asked:?}");
+    }
+    let refused = prefix_root(SIZE_LIMIT + 1, |_, _| Ok::<_, ProofError>(empty_root()));
+    assert!(matches!(refused, Err(ProofError::Range { .. })));
+}

@@ -1,4 +1,4 @@
-//! One statement becomes rows.
+//! One statement becomes rows. Which ones follows from the statement, its place and the keys alone.
 
 use lineal_facts::predicate::{
     Approval, DatasetSnapshot, Incident, KeyRecord, KeyRole, ModelVersionRecord, Outcome, Promotion,
@@ -7,9 +7,9 @@ use lineal_facts::predicate::{
 use lineal_facts::{Digest, Predicate, Statement};
 use lineal_proof::keyring::Keyring;
 use serde::Serialize;
-use sqlx::SqliteConnection;
 
-use super::IndexError;
+use super::batch::Batch;
+use super::database::Value;
 
 /// What the ledger says about the statement itself.
 pub(super) struct Entry {
@@ -18,39 +18,42 @@ pub(super) struct Entry {
     pub(super) key: Digest,
 }
 
-type Applied = Result<(), IndexError>;
-
+/// `insert!(batch, table { column: value, ... })`
 macro_rules! insert {
-    ($connection:expr, $sql:literal, $($value:expr),* $(,)?) => {
-        sqlx::query($sql)$(.bind($value))*.execute(&mut *$connection).await?
+    ($batch:expr, $table:ident { $($column:ident: $value:expr),* $(,)? }) => {
+        $batch.insert(stringify!($table), &[$(stringify!($column)),*], vec![$(Value::from($value)),*])
     };
 }
 
-pub(super) async fn apply(
-    connection: &mut SqliteConnection,
-    entry: &Entry,
-    statement: Option<&Statement>,
-    keyring: &Keyring,
-) -> Applied {
+/// Like `insert!`, but an earlier row of the same key stands.
+macro_rules! insert_first {
+    ($batch:expr, $table:ident { $($column:ident: $value:expr),* $(,)? }) => {
+        $batch.insert_first(stringify!($table), &[$(stringify!($column)),*], vec![$(Value::from($value)),*])
+    };
+}
+
+pub(super) fn apply(batch: &mut Batch, entry: &Entry, statement: Option<&Statement>, keyring: &Keyring) {
     let holder = keyring.holder(&entry.key, entry.position).map(str::to_owned);
     let noun = statement.map_or("missing", |s| s.predicate.noun());
     insert!(
-        connection,
-        "INSERT INTO entries (position, statement, noun, signer, holder) VALUES (?, ?, ?, ?, ?)",
-        entry.at(),
-        entry.statement.to_string(),
-        noun,
-        entry.key.to_string(),
-        holder
+        batch,
+        entries {
+            position: entry.at(),
+            statement: entry.statement.to_string(),
+            noun: noun,
+            signer: entry.key.to_string(),
+            holder: holder,
+        }
     );
-    let Some(statement) = statement else { return Ok(()) };
+    let Some(statement) = statement else { return };
     for subject in &statement.subject {
         insert!(
-            connection,
-            "INSERT INTO subjects (position, name, digest) VALUES (?, ?, ?)",
-            entry.at(),
-            &subject.name,
-            subject.digest.sha256().to_string()
+            batch,
+            subjects {
+                position: entry.at(),
+                name: &subject.name,
+                digest: subject.digest.sha256().to_string(),
+            }
         );
     }
     // An entry by a key that does not count has no effect on anything else.
@@ -62,22 +65,22 @@ pub(super) async fn apply(
         other => keyring.admits(&entry.key, other, entry.position).is_ok(),
     };
     if !counts {
-        return Ok(());
+        return;
     }
     let about = statement.subject.first().map(|s| s.digest.sha256().to_string()).unwrap_or_default();
     match &statement.predicate {
-        Predicate::Key(record) => key(connection, entry, record).await,
-        Predicate::Dataset(record) => dataset(connection, entry, record, about).await,
-        Predicate::Provenance(record) => provenance(connection, entry, record).await,
-        Predicate::RunSealed(record) => run_sealed(connection, entry, record).await,
-        Predicate::TestResult(record) => test_result(connection, entry, record, keyring).await,
-        Predicate::ModelVersion(record) => model_version(connection, entry, record, about).await,
-        Predicate::Approval(record) => approval(connection, entry, record, about, keyring).await,
-        Predicate::Promotion(record) => promotion(connection, entry, record, about, keyring).await,
-        Predicate::Rollout(record) => rollout(connection, entry, record).await,
-        Predicate::Incident(record) => incident(connection, entry, record).await,
+        Predicate::Key(record) => key(batch, entry, record),
+        Predicate::Dataset(record) => dataset(batch, entry, record, about),
+        Predicate::Provenance(record) => provenance(batch, entry, record),
+        Predicate::RunSealed(record) => run_sealed(batch, entry, record),
+        Predicate::TestResult(record) => test_result(batch, entry, record, keyring),
+        Predicate::ModelVersion(record) => model_version(batch, entry, record, about),
+        Predicate::Approval(record) => approval(batch, entry, record, about, keyring),
+        Predicate::Promotion(record) => promotion(batch, entry, record, about, keyring),
+        Predicate::Rollout(record) => rollout(batch, entry, record),
+        Predicate::Incident(record) => incident(batch, entry, record),
         // Entry and subject are all that anybody asks for.
-        Predicate::ModelSignature(_) | Predicate::Unknown { .. } => Ok(()),
+        Predicate::ModelSignature(_) | Predicate::Unknown { .. } => {}
     }
 }
 
@@ -100,250 +103,205 @@ fn word<T: Serialize>(value: &T) -> String {
     json(value).trim_matches('"').to_owned()
 }
 
-async fn key(connection: &mut SqliteConnection, entry: &Entry, record: &KeyRecord) -> Applied {
-    insert!(
-        connection,
-        "INSERT INTO keys (position, signer, record) VALUES (?, ?, ?)",
-        entry.at(),
-        entry.key.to_string(),
-        json(record)
-    );
-    Ok(())
+fn key(batch: &mut Batch, entry: &Entry, record: &KeyRecord) {
+    insert!(batch, keys { position: entry.at(), signer: entry.key.to_string(), record: json(record) });
 }
 
-async fn dataset(
-    connection: &mut SqliteConnection,
-    entry: &Entry,
-    record: &DatasetSnapshot,
-    about: String,
-) -> Applied {
+fn dataset(batch: &mut Batch, entry: &Entry, record: &DatasetSnapshot, about: String) {
     insert!(
-        connection,
-        "INSERT INTO snapshots (position, statement, dataset, tag, digest, files, size_bytes, rows, schema, profile, \
-         created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        entry.at(),
-        entry.statement.to_string(),
-        record.dataset.as_str(),
-        record.tag.as_ref().map(|t| t.as_str().to_owned()),
-        about,
-        &record.files,
-        &record.size_bytes,
-        &record.rows,
-        record.schema.to_string(),
-        record.profile.to_string(),
-        record.created_at.to_string()
+        batch,
+        snapshots {
+            position: entry.at(),
+            statement: entry.statement.to_string(),
+            dataset: record.dataset.as_str(),
+            tag: record.tag.as_ref().map(|t| t.as_str().to_owned()),
+            digest: about,
+            files: &record.files,
+            size_bytes: &record.size_bytes,
+            rows: &record.rows,
+            schema: record.schema.to_string(),
+            profile: record.profile.to_string(),
+            created_at: record.created_at.to_string(),
+        }
     );
-    Ok(())
 }
 
-async fn provenance(connection: &mut SqliteConnection, entry: &Entry, record: &StepProvenance) -> Applied {
+fn provenance(batch: &mut Batch, entry: &Entry, record: &StepProvenance) {
     let external = &record.build_definition.external_parameters;
     let internal = &record.build_definition.internal_parameters;
     let metadata = &record.run_details.metadata;
     for dependency in &record.build_definition.resolved_dependencies {
         insert!(
-            connection,
-            "INSERT INTO dependencies (position, name, digest) VALUES (?, ?, ?)",
-            entry.at(),
-            &dependency.name,
-            dependency.digest.sha256().to_string()
+            batch,
+            dependencies {
+                position: entry.at(),
+                name: &dependency.name,
+                digest: dependency.digest.sha256().to_string(),
+            }
         );
     }
-    let cache_key = internal.cache_key.to_string();
-    let inserted = insert!(
-        connection,
-        "INSERT OR IGNORE INTO results (cache_key, position, statement, pipeline, step, run, key_document, entropy, \
-         started_at, finished_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        &cache_key,
-        entry.at(),
-        entry.statement.to_string(),
-        external.pipeline.as_str(),
-        external.step.as_str(),
-        metadata.invocation_id.as_str(),
-        internal.key_document.to_string(),
-        &internal.entropy.state,
-        metadata.started_on.to_string(),
-        metadata.finished_on.to_string()
+    insert_first!(
+        batch,
+        results {
+            cache_key: internal.cache_key.to_string(),
+            position: entry.at(),
+            statement: entry.statement.to_string(),
+            pipeline: external.pipeline.as_str(),
+            step: external.step.as_str(),
+            run: metadata.invocation_id.as_str(),
+            key_document: internal.key_document.to_string(),
+            entropy: &internal.entropy.state,
+            started_at: metadata.started_on.to_string(),
+            finished_at: metadata.finished_on.to_string(),
+        }
     );
-    if inserted.rows_affected() == 0 {
-        return Ok(());
-    }
     for (name, output) in &internal.outputs {
         insert!(
-            connection,
-            "INSERT INTO result_outputs (cache_key, name, kind, digest, size_bytes) VALUES (?, ?, ?, ?, ?)",
-            &cache_key,
-            name,
-            word(&output.kind),
-            output.digest.to_string(),
-            &output.size_bytes
+            batch,
+            result_outputs {
+                position: entry.at(),
+                name: name,
+                kind: word(&output.kind),
+                digest: output.digest.to_string(),
+                size_bytes: &output.size_bytes,
+            }
         );
     }
-    Ok(())
 }
 
-async fn run_sealed(connection: &mut SqliteConnection, entry: &Entry, record: &RunSealed) -> Applied {
-    let inserted = insert!(
-        connection,
-        "INSERT OR IGNORE INTO runs (run, position, statement, pipeline, plan, started_at, finished_at) \
-         VALUES (?, ?, ?, ?, ?, ?, ?)",
-        record.run.as_str(),
-        entry.at(),
-        entry.statement.to_string(),
-        record.pipeline.as_str(),
-        record.plan.to_string(),
-        record.started_at.to_string(),
-        record.finished_at.to_string()
+fn run_sealed(batch: &mut Batch, entry: &Entry, record: &RunSealed) {
+    insert_first!(
+        batch,
+        runs {
+            run: record.run.as_str(),
+            position: entry.at(),
+            statement: entry.statement.to_string(),
+            pipeline: record.pipeline.as_str(),
+            plan: record.plan.to_string(),
+            started_at: record.started_at.to_string(),
+            finished_at: record.finished_at.to_string(),
+        }
     );
-    if inserted.rows_affected() == 0 {
-        return Ok(());
-    }
     for (ordinal, step) in record.steps.iter().enumerate() {
         insert!(
-            connection,
-            "INSERT INTO run_steps (run, ordinal, step, cache_key, cached, provenance) VALUES (?, ?, ?, ?, ?, ?)",
-            record.run.as_str(),
-            i64::try_from(ordinal).unwrap_or(i64::MAX),
-            step.step.as_str(),
-            step.cache_key.to_string(),
-            step.cached,
-            step.provenance.to_string()
+            batch,
+            run_steps {
+                position: entry.at(),
+                ordinal: i64::try_from(ordinal).unwrap_or(i64::MAX),
+                step: step.step.as_str(),
+                cache_key: step.cache_key.to_string(),
+                cached: step.cached,
+                provenance: step.provenance.to_string(),
+            }
         );
     }
-    Ok(())
 }
 
-async fn test_result(
-    connection: &mut SqliteConnection,
-    entry: &Entry,
-    record: &TestResult,
-    keyring: &Keyring,
-) -> Applied {
+fn test_result(batch: &mut Batch, entry: &Entry, record: &TestResult, keyring: &Keyring) {
     let gate = record.configuration.first().and_then(|c| c.name.strip_prefix("gate/"));
-    let Some(gate) = gate else { return Ok(()) };
+    let Some(gate) = gate else { return };
     let outcome = match record.result {
         Outcome::Passed => "passed",
         Outcome::Warned => "warned",
         Outcome::Failed => "failed",
     };
     insert!(
-        connection,
-        "INSERT INTO gates (position, statement, name, outcome, counts) VALUES (?, ?, ?, ?, ?)",
-        entry.at(),
-        entry.statement.to_string(),
-        gate,
-        outcome,
-        entry.counts_as(KeyRole::Builder, keyring)
+        batch,
+        gates {
+            position: entry.at(),
+            statement: entry.statement.to_string(),
+            name: gate,
+            outcome: outcome,
+            counts: entry.counts_as(KeyRole::Builder, keyring),
+        }
     );
-    Ok(())
 }
 
-async fn model_version(
-    connection: &mut SqliteConnection,
-    entry: &Entry,
-    record: &ModelVersionRecord,
-    about: String,
-) -> Applied {
+fn model_version(batch: &mut Batch, entry: &Entry, record: &ModelVersionRecord, about: String) {
     // A version is immutable: the first registration of a number stands.
-    insert!(
-        connection,
-        "INSERT OR IGNORE INTO versions (model, version, position, statement, digest, run, registered_at, record) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        record.version.model.as_str(),
-        record.version.version,
-        entry.at(),
-        entry.statement.to_string(),
-        about,
-        record.run.as_str(),
-        record.registered_at.to_string(),
-        json(record)
+    insert_first!(
+        batch,
+        versions {
+            model: record.version.model.as_str(),
+            version: record.version.version,
+            position: entry.at(),
+            statement: entry.statement.to_string(),
+            digest: about,
+            run: record.run.as_str(),
+            registered_at: record.registered_at.to_string(),
+            record: json(record),
+        }
     );
-    Ok(())
 }
 
-async fn approval(
-    connection: &mut SqliteConnection,
-    entry: &Entry,
-    record: &Approval,
-    about: String,
-    keyring: &Keyring,
-) -> Applied {
+fn approval(batch: &mut Batch, entry: &Entry, record: &Approval, about: String, keyring: &Keyring) {
     let holder =
         keyring.accepts(&entry.key, KeyRole::Approver, entry.position).ok().map(|k| k.holder.as_str());
     insert!(
-        connection,
-        "INSERT INTO approvals (position, statement, model, version, digest, environment, approver, reason, \
-         approved_at, counts) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        entry.at(),
-        entry.statement.to_string(),
-        record.version.model.as_str(),
-        record.version.version,
-        about,
-        record.environment.as_str(),
-        &record.approver,
-        &record.reason,
-        record.approved_at.to_string(),
-        holder == Some(record.approver.as_str())
+        batch,
+        approvals {
+            position: entry.at(),
+            statement: entry.statement.to_string(),
+            model: record.version.model.as_str(),
+            version: record.version.version,
+            digest: about,
+            environment: record.environment.as_str(),
+            approver: &record.approver,
+            reason: &record.reason,
+            approved_at: record.approved_at.to_string(),
+            counts: holder == Some(record.approver.as_str()),
+        }
     );
-    Ok(())
 }
 
-async fn promotion(
-    connection: &mut SqliteConnection,
-    entry: &Entry,
-    record: &Promotion,
-    about: String,
-    keyring: &Keyring,
-) -> Applied {
-    let Some((environment, version)) = record.resource() else { return Ok(()) };
+fn promotion(batch: &mut Batch, entry: &Entry, record: &Promotion, about: String, keyring: &Keyring) {
+    let Some((environment, version)) = record.resource() else { return };
     insert!(
-        connection,
-        "INSERT INTO promotions (position, statement, environment, model, version, digest, policy, promoted_at, \
-         counts) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        entry.at(),
-        entry.statement.to_string(),
-        environment.as_str(),
-        version.model.as_str(),
-        version.version,
-        about,
-        record.policy.digest.sha256().to_string(),
-        record.time_verified.to_string(),
-        record.verification_result == "PASSED" && entry.counts_as(KeyRole::Builder, keyring)
+        batch,
+        promotions {
+            position: entry.at(),
+            statement: entry.statement.to_string(),
+            environment: environment.as_str(),
+            model: version.model.as_str(),
+            version: version.version,
+            digest: about,
+            policy: record.policy.digest.sha256().to_string(),
+            promoted_at: record.time_verified.to_string(),
+            counts: record.verification_result == "PASSED" && entry.counts_as(KeyRole::Builder, keyring),
+        }
     );
-    Ok(())
 }
 
-async fn rollout(connection: &mut SqliteConnection, entry: &Entry, record: &RolloutRecord) -> Applied {
+fn rollout(batch: &mut Batch, entry: &Entry, record: &RolloutRecord) {
     insert!(
-        connection,
-        "INSERT INTO rollout_steps (position, statement, rollout, environment, model, canary, stable, transition, \
-         weight_percent, generation, cause, record, decided_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        entry.at(),
-        entry.statement.to_string(),
-        record.rollout.as_str(),
-        record.environment.as_str(),
-        record.canary.model.as_str(),
-        record.canary.version,
-        record.stable.as_ref().map(|v| v.version),
-        word(&record.transition),
-        &record.canary_weight_percent,
-        &record.generation,
-        &record.cause,
-        json(record),
-        record.decided_at.to_string()
+        batch,
+        rollout_steps {
+            position: entry.at(),
+            statement: entry.statement.to_string(),
+            rollout: record.rollout.as_str(),
+            environment: record.environment.as_str(),
+            model: record.canary.model.as_str(),
+            canary: record.canary.version,
+            stable: record.stable.as_ref().map(|v| v.version),
+            transition: word(&record.transition),
+            weight_percent: &record.canary_weight_percent,
+            generation: &record.generation,
+            cause: &record.cause,
+            record: json(record),
+            decided_at: record.decided_at.to_string(),
+        }
     );
-    Ok(())
 }
 
-async fn incident(connection: &mut SqliteConnection, entry: &Entry, record: &Incident) -> Applied {
+fn incident(batch: &mut Batch, entry: &Entry, record: &Incident) {
     insert!(
-        connection,
-        "INSERT INTO incidents (position, statement, code, message, found_at) VALUES (?, ?, ?, ?, ?)",
-        entry.at(),
-        entry.statement.to_string(),
-        &record.code,
-        &record.message,
-        record.found_at.to_string()
+        batch,
+        incidents {
+            position: entry.at(),
+            statement: entry.statement.to_string(),
+            code: &record.code,
+            message: &record.message,
+            found_at: record.found_at.to_string(),
+        }
     );
-    Ok(())
 }

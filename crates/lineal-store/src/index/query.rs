@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
+use super::database::{Row, Value};
+use super::{Index, IndexError};
 use lineal_facts::predicate::{Artifact, ArtifactKind, ModelVersionRecord, RolloutRecord};
 use lineal_facts::{
     DatasetName, Digest, EnvironmentName, ModelName, ModelVersion, PipelineName, RolloutId, RunId, StepName,
@@ -10,10 +12,6 @@ use lineal_facts::{
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
-
-use super::{Index, IndexError};
 
 /// Most rows that a list returns.
 const LIST_LIMIT: i64 = 10_000;
@@ -198,25 +196,25 @@ pub struct DependencyRow {
 impl Index {
     /// Entries, newest first.
     pub async fn entries(&self) -> Result<Vec<EntryRow>, IndexError> {
-        self.list("SELECT * FROM entries ORDER BY position DESC LIMIT ?", &[], entry).await
+        self.list("SELECT * FROM entries ORDER BY position DESC LIMIT $1", Vec::new(), entry).await
     }
 
     /// The entry of a statement.
     pub async fn entry(&self, statement: &Digest) -> Result<Option<EntryRow>, IndexError> {
-        let sql = "SELECT * FROM entries WHERE statement = ?1 ORDER BY position LIMIT ?2";
-        Ok(self.list(sql, &[&statement.to_string()], entry).await?.into_iter().next())
+        let sql = "SELECT * FROM entries WHERE statement = $1 ORDER BY position LIMIT $2";
+        Ok(self.list(sql, vec![statement.to_string().into()], entry).await?.into_iter().next())
     }
 
-    /// Entries about a digest, oldest first.
+    /// Entries about a digest, the newest ones, oldest first.
     pub async fn entries_about(&self, digest: &Digest) -> Result<Vec<EntryRow>, IndexError> {
-        let sql = "SELECT DISTINCT e.* FROM entries e JOIN subjects s USING (position) WHERE s.digest = ?1 \
-                   ORDER BY position LIMIT ?2";
-        self.list(sql, &[&digest.to_string()], entry).await
+        let sql = "SELECT DISTINCT e.* FROM entries e JOIN subjects s USING (position) WHERE s.digest = $1 \
+                   ORDER BY e.position DESC LIMIT $2";
+        self.newest(sql, vec![digest.to_string().into()], entry).await
     }
 
     /// All snapshots.
     pub async fn snapshots(&self) -> Result<Vec<SnapshotRow>, IndexError> {
-        self.list("SELECT * FROM snapshots ORDER BY position DESC LIMIT ?", &[], snapshot).await
+        self.list("SELECT * FROM snapshots ORDER BY position DESC LIMIT $1", Vec::new(), snapshot).await
     }
 
     /// The snapshots of a dataset that have this tag or digest, oldest first.
@@ -225,14 +223,17 @@ impl Index {
         dataset: &DatasetName,
         at: &str,
     ) -> Result<Vec<SnapshotRow>, IndexError> {
-        let sql = "SELECT * FROM snapshots WHERE dataset = ?1 AND (tag = ?2 OR digest = ?2) ORDER BY position LIMIT ?3";
-        self.list(sql, &[dataset.as_str(), at], snapshot).await
+        let sql = "SELECT * FROM snapshots WHERE dataset = $1 AND (tag = $2 OR digest = $2) ORDER BY position LIMIT $3";
+        self.list(sql, vec![dataset.as_str().into(), at.into()], snapshot).await
     }
 
     /// The recorded result of a cache key.
     pub async fn result(&self, cache_key: &Digest) -> Result<Option<CachedResult>, IndexError> {
-        self.one_result("SELECT * FROM results WHERE cache_key = ?1 LIMIT ?2", &[&cache_key.to_string()])
-            .await
+        self.one_result(
+            "SELECT * FROM results WHERE cache_key = $1 LIMIT $2",
+            vec![cache_key.to_string().into()],
+        )
+        .await
     }
 
     /// The latest result of a step of a pipeline.
@@ -241,34 +242,34 @@ impl Index {
         pipeline: &PipelineName,
         step: &StepName,
     ) -> Result<Option<CachedResult>, IndexError> {
-        let sql = "SELECT * FROM results WHERE pipeline = ?1 AND step = ?2 ORDER BY position DESC LIMIT ?3";
-        self.one_result(sql, &[pipeline.as_str(), step.as_str()]).await
+        let sql = "SELECT * FROM results WHERE pipeline = $1 AND step = $2 ORDER BY position DESC LIMIT $3";
+        self.one_result(sql, vec![pipeline.as_str().into(), step.as_str().into()]).await
     }
 
     /// The recorded results of a pipeline's steps, newest first.
     pub async fn results_of(&self, pipeline: &PipelineName) -> Result<Vec<CachedResult>, IndexError> {
-        let of = "FROM results WHERE pipeline = ?1 ORDER BY position DESC LIMIT ?2";
-        let rows = self.rows(&format!("SELECT * {of}"), &[pipeline.as_str()]).await?;
+        let of = "FROM results WHERE pipeline = $1 ORDER BY position DESC LIMIT $2";
+        let rows = self.rows(&format!("SELECT * {of}"), vec![pipeline.as_str().into()]).await?;
         let mut outputs = BTreeMap::new();
-        let sql = format!("SELECT * FROM result_outputs WHERE cache_key IN (SELECT cache_key {of})");
-        for row in self.rows(&sql, &[pipeline.as_str()]).await? {
-            let key: Digest = parsed(&row, "cache_key")?;
+        let sql = format!("SELECT * FROM result_outputs WHERE position IN (SELECT position {of})");
+        for row in self.rows(&sql, vec![pipeline.as_str().into()]).await? {
+            let position: i64 = row.number("position")?;
             let (name, artifact) = output(&row)?;
-            outputs.entry(key).or_insert_with(BTreeMap::new).insert(name, artifact);
+            outputs.entry(position).or_insert_with(BTreeMap::new).insert(name, artifact);
         }
         rows.iter()
             .map(|row| {
-                let key = parsed(row, "cache_key")?;
-                result(row, outputs.remove(&key).unwrap_or_default())
+                let position = row.number("position")?;
+                result(row, outputs.remove(&position).unwrap_or_default())
             })
             .collect()
     }
 
     /// The results that have this digest among their outputs, oldest first.
     pub async fn makers(&self, digest: &Digest) -> Result<Vec<CachedResult>, IndexError> {
-        let sql = "SELECT DISTINCT r.* FROM results r JOIN result_outputs o USING (cache_key) WHERE o.digest = ?1 \
-                   ORDER BY r.position LIMIT ?2";
-        let rows = self.rows(sql, &[&digest.to_string()]).await?;
+        let sql = "SELECT DISTINCT r.* FROM results r JOIN result_outputs o USING (position) WHERE o.digest = $1 \
+                   ORDER BY r.position LIMIT $2";
+        let rows = self.rows(sql, vec![digest.to_string().into()]).await?;
         let mut results = Vec::with_capacity(rows.len());
         for row in rows {
             results.push(self.with_outputs(&row).await?);
@@ -278,27 +279,27 @@ impl Index {
 
     /// What a provenance statement depended on.
     pub async fn dependencies(&self, statement: &Digest) -> Result<Vec<DependencyRow>, IndexError> {
-        let sql = "SELECT d.*, e.statement FROM dependencies d JOIN entries e USING (position) WHERE e.statement = ?1 \
-                   ORDER BY d.name LIMIT ?2";
-        self.list(sql, &[&statement.to_string()], dependency).await
+        let sql = "SELECT d.*, e.statement FROM dependencies d JOIN entries e USING (position) WHERE e.statement = $1 \
+                   ORDER BY d.name LIMIT $2";
+        self.list(sql, vec![statement.to_string().into()], dependency).await
     }
 
     /// The provenance statements that depended on a digest, oldest first.
     pub async fn dependents(&self, digest: &Digest) -> Result<Vec<DependencyRow>, IndexError> {
-        let sql = "SELECT d.*, e.statement FROM dependencies d JOIN entries e USING (position) WHERE d.digest = ?1 \
-                   ORDER BY d.position LIMIT ?2";
-        self.list(sql, &[&digest.to_string()], dependency).await
+        let sql = "SELECT d.*, e.statement FROM dependencies d JOIN entries e USING (position) WHERE d.digest = $1 \
+                   ORDER BY d.position LIMIT $2";
+        self.list(sql, vec![digest.to_string().into()], dependency).await
     }
 
     /// Sealed runs.
     pub async fn runs(&self) -> Result<Vec<RunRow>, IndexError> {
-        self.list("SELECT * FROM runs ORDER BY position DESC LIMIT ?", &[], run).await
+        self.list("SELECT * FROM runs ORDER BY position DESC LIMIT $1", Vec::new(), run).await
     }
 
     /// One run.
     pub async fn run(&self, id: &RunId) -> Result<Option<RunRow>, IndexError> {
         Ok(self
-            .list("SELECT * FROM runs WHERE run = ?1 LIMIT ?2", &[id.as_str()], run)
+            .list("SELECT * FROM runs WHERE run = $1 LIMIT $2", vec![id.as_str().into()], run)
             .await?
             .into_iter()
             .next())
@@ -306,65 +307,66 @@ impl Index {
 
     /// The first run of a plan.
     pub async fn run_of_plan(&self, plan: &Digest) -> Result<Option<RunRow>, IndexError> {
-        let sql = "SELECT * FROM runs WHERE plan = ?1 ORDER BY position LIMIT ?2";
-        Ok(self.list(sql, &[&plan.to_string()], run).await?.into_iter().next())
+        let sql = "SELECT * FROM runs WHERE plan = $1 ORDER BY position LIMIT $2";
+        Ok(self.list(sql, vec![plan.to_string().into()], run).await?.into_iter().next())
     }
 
     /// The steps of a run in execution order.
     pub async fn run_steps(&self, id: &RunId) -> Result<Vec<RunStepRow>, IndexError> {
         self.list(
-            "SELECT * FROM run_steps WHERE run = ?1 ORDER BY ordinal LIMIT ?2",
-            &[id.as_str()],
+            "SELECT s.* FROM run_steps s JOIN runs r USING (position) WHERE r.run = $1 ORDER BY s.ordinal LIMIT $2",
+            vec![id.as_str().into()],
             run_step,
         )
         .await
     }
 
-    /// Verdicts of gates about a digest, oldest first: the last one of a name is in force.
+    /// Verdicts of gates about a digest, the newest ones, oldest first: the last one of a name is in force.
     pub async fn gates_about(&self, digest: &Digest) -> Result<Vec<GateRow>, IndexError> {
-        let sql = "SELECT DISTINCT g.* FROM gates g JOIN subjects s USING (position) WHERE s.digest = ?1 \
-                   ORDER BY g.position LIMIT ?2";
-        self.list(sql, &[&digest.to_string()], gate).await
+        let sql = "SELECT DISTINCT g.* FROM gates g JOIN subjects s USING (position) WHERE s.digest = $1 \
+                   ORDER BY g.position DESC LIMIT $2";
+        self.newest(sql, vec![digest.to_string().into()], gate).await
     }
 
     /// Registered versions, of one model or of all.
     pub async fn versions(&self, model: Option<&ModelName>) -> Result<Vec<VersionRow>, IndexError> {
-        let sql = "SELECT * FROM versions WHERE ?1 = '' OR model = ?1 ORDER BY model, version DESC LIMIT ?2";
-        self.list(sql, &[model.map_or("", ModelName::as_str)], version).await
+        let sql = "SELECT * FROM versions WHERE $1 = '' OR model = $1 ORDER BY model, version DESC LIMIT $2";
+        self.list(sql, vec![model.map_or("", ModelName::as_str).into()], version).await
     }
 
     /// One version.
     pub async fn version(&self, of: &ModelVersion) -> Result<Option<VersionRow>, IndexError> {
-        let versions = self.versions(Some(&of.model)).await?;
-        Ok(versions.into_iter().find(|row| row.version == *of))
+        let sql = "SELECT * FROM versions WHERE model = $1 AND version = $2 LIMIT $3";
+        let binds = vec![of.model.as_str().into(), of.version.into()];
+        Ok(self.list(sql, binds, version).await?.into_iter().next())
     }
 
-    /// Approvals about a digest, oldest first.
+    /// Approvals about a digest, the newest ones, oldest first.
     pub async fn approvals_about(&self, digest: &Digest) -> Result<Vec<ApprovalRow>, IndexError> {
-        let sql = "SELECT * FROM approvals WHERE digest = ?1 ORDER BY position LIMIT ?2";
-        self.list(sql, &[&digest.to_string()], approval).await
+        let sql = "SELECT * FROM approvals WHERE digest = $1 ORDER BY position DESC LIMIT $2";
+        self.newest(sql, vec![digest.to_string().into()], approval).await
     }
 
-    /// Promotions, oldest first.
+    /// The newest promotions, oldest first.
     pub async fn promotions(&self) -> Result<Vec<PromotionRow>, IndexError> {
-        self.list("SELECT * FROM promotions ORDER BY position LIMIT ?", &[], promotion).await
+        self.newest("SELECT * FROM promotions ORDER BY position DESC LIMIT $1", Vec::new(), promotion).await
     }
 
-    /// Steps of all rollouts, oldest first.
+    /// The newest steps of all rollouts, oldest first.
     pub async fn rollout_steps(&self) -> Result<Vec<RolloutRow>, IndexError> {
-        self.list("SELECT * FROM rollout_steps ORDER BY position LIMIT ?", &[], rollout).await
+        self.newest("SELECT * FROM rollout_steps ORDER BY position DESC LIMIT $1", Vec::new(), rollout).await
     }
 
-    /// Steps of one rollout, oldest first.
+    /// The newest steps of one rollout, oldest first.
     pub async fn rollout(&self, id: &RolloutId) -> Result<Vec<RolloutRow>, IndexError> {
-        let sql = "SELECT * FROM rollout_steps WHERE rollout = ?1 ORDER BY position LIMIT ?2";
-        self.list(sql, &[id.as_str()], rollout).await
+        let sql = "SELECT * FROM rollout_steps WHERE rollout = $1 ORDER BY position DESC LIMIT $2";
+        self.newest(sql, vec![id.as_str().into()], rollout).await
     }
 
     async fn one_result(
         &self,
         sql: &'static str,
-        binds: &[&str],
+        binds: Vec<Value>,
     ) -> Result<Option<CachedResult>, IndexError> {
         match self.rows(sql, binds).await?.first() {
             Some(row) => Ok(Some(self.with_outputs(row).await?)),
@@ -372,144 +374,140 @@ impl Index {
         }
     }
 
-    async fn with_outputs(&self, row: &SqliteRow) -> Result<CachedResult, IndexError> {
-        let cache_key: Digest = parsed(row, "cache_key")?;
-        let sql = "SELECT * FROM result_outputs WHERE cache_key = ?1 ORDER BY name LIMIT ?2";
-        let rows = self.rows(sql, &[&cache_key.to_string()]).await?;
+    async fn with_outputs(&self, row: &Row) -> Result<CachedResult, IndexError> {
+        let position: i64 = row.number("position")?;
+        let sql = "SELECT * FROM result_outputs WHERE position = $1 ORDER BY name LIMIT $2";
+        let rows = self.rows(sql, vec![position.into()]).await?;
         result(row, rows.iter().map(output).collect::<Result<_, _>>()?)
     }
 
     async fn list<T>(
         &self,
         sql: &str,
-        binds: &[&str],
-        read: fn(&SqliteRow) -> Result<T, IndexError>,
+        binds: Vec<Value>,
+        read: fn(&Row) -> Result<T, IndexError>,
     ) -> Result<Vec<T>, IndexError> {
         self.rows(sql, binds).await?.iter().map(read).collect()
     }
 
+    /// A list whose limit leaves out the oldest: `sql` yields the newest first, this the oldest first.
+    async fn newest<T>(
+        &self,
+        sql: &str,
+        binds: Vec<Value>,
+        read: fn(&Row) -> Result<T, IndexError>,
+    ) -> Result<Vec<T>, IndexError> {
+        let mut list = self.list(sql, binds, read).await?;
+        list.reverse();
+        Ok(list)
+    }
+
     /// The rows of `sql`, whose last placeholder is the limit.
-    async fn rows(&self, sql: &str, binds: &[&str]) -> Result<Vec<SqliteRow>, IndexError> {
-        let mut query = sqlx::query(sqlx::AssertSqlSafe(sql.to_owned()));
-        for bind in binds {
-            query = query.bind((*bind).to_owned());
-        }
-        Ok(query.bind(LIST_LIMIT).fetch_all(&self.pool).await?)
+    async fn rows(&self, sql: &str, mut binds: Vec<Value>) -> Result<Vec<Row>, IndexError> {
+        binds.push(LIST_LIMIT.into());
+        self.database.fetch(sql, binds).await
     }
 }
 
-fn text(row: &SqliteRow, column: &'static str) -> Result<String, IndexError> {
-    row.try_get(column).map_err(|_| IndexError::Value { column })
+fn parsed<T: FromStr>(row: &Row, column: &'static str) -> Result<T, IndexError> {
+    row.text(column)?.parse().map_err(|_| IndexError::value(column))
 }
 
-fn parsed<T: FromStr>(row: &SqliteRow, column: &'static str) -> Result<T, IndexError> {
-    text(row, column)?.parse().map_err(|_| IndexError::Value { column })
+fn document<T: DeserializeOwned>(row: &Row, column: &'static str) -> Result<T, IndexError> {
+    serde_json::from_str(&row.text(column)?).map_err(|_| IndexError::value(column))
 }
 
-fn document<T: DeserializeOwned>(row: &SqliteRow, column: &'static str) -> Result<T, IndexError> {
-    serde_json::from_str(&text(row, column)?).map_err(|_| IndexError::Value { column })
+fn model_version(row: &Row) -> Result<ModelVersion, IndexError> {
+    Ok(ModelVersion { model: parsed(row, "model")?, version: row.number("version")? })
 }
 
-fn number<T: TryFrom<i64>>(row: &SqliteRow, column: &'static str) -> Result<T, IndexError> {
-    let value: i64 = row.try_get(column).map_err(|_| IndexError::Value { column })?;
-    T::try_from(value).map_err(|_| IndexError::Value { column })
-}
-
-fn flag(row: &SqliteRow, column: &'static str) -> Result<bool, IndexError> {
-    Ok(number::<i64>(row, column)? != 0)
-}
-
-fn model_version(row: &SqliteRow) -> Result<ModelVersion, IndexError> {
-    Ok(ModelVersion { model: parsed(row, "model")?, version: number(row, "version")? })
-}
-
-fn output(row: &SqliteRow) -> Result<(String, Artifact), IndexError> {
-    let kind = match text(row, "kind")?.as_str() {
+fn output(row: &Row) -> Result<(String, Artifact), IndexError> {
+    let kind = match row.text("kind")?.as_str() {
         "file" => ArtifactKind::File,
         "directory" => ArtifactKind::Directory,
-        _ => return Err(IndexError::Value { column: "kind" }),
+        _ => return Err(IndexError::value("kind")),
     };
-    let artifact = Artifact { kind, digest: parsed(row, "digest")?, size_bytes: text(row, "size_bytes")? };
-    Ok((text(row, "name")?, artifact))
+    let artifact = Artifact { kind, digest: parsed(row, "digest")?, size_bytes: row.text("size_bytes")? };
+    Ok((row.text("name")?, artifact))
 }
 
-fn result(row: &SqliteRow, outputs: BTreeMap<String, Artifact>) -> Result<CachedResult, IndexError> {
+fn result(row: &Row, outputs: BTreeMap<String, Artifact>) -> Result<CachedResult, IndexError> {
     Ok(CachedResult {
         cache_key: parsed(row, "cache_key")?,
         statement: parsed(row, "statement")?,
         step: parsed(row, "step")?,
         run: parsed(row, "run")?,
         key_document: parsed(row, "key_document")?,
-        entropy: text(row, "entropy")?,
+        entropy: row.text("entropy")?,
         outputs,
     })
 }
 
-fn entry(row: &SqliteRow) -> Result<EntryRow, IndexError> {
+fn entry(row: &Row) -> Result<EntryRow, IndexError> {
     Ok(EntryRow {
-        position: number(row, "position")?,
+        position: row.number("position")?,
         statement: parsed(row, "statement")?,
-        noun: text(row, "noun")?,
+        noun: row.text("noun")?,
         signer: parsed(row, "signer")?,
-        holder: row.try_get("holder").map_err(|_| IndexError::Value { column: "holder" })?,
+        holder: row.optional_text("holder")?,
     })
 }
 
-fn snapshot(row: &SqliteRow) -> Result<SnapshotRow, IndexError> {
-    let tag: Option<String> = row.try_get("tag").map_err(|_| IndexError::Value { column: "tag" })?;
+fn snapshot(row: &Row) -> Result<SnapshotRow, IndexError> {
+    let tag = row.optional_text("tag")?;
     Ok(SnapshotRow {
         statement: parsed(row, "statement")?,
         dataset: parsed(row, "dataset")?,
-        tag: tag.map(|t| t.parse()).transpose().map_err(|_| IndexError::Value { column: "tag" })?,
+        tag: tag.map(|t| t.parse()).transpose().map_err(|_| IndexError::value("tag"))?,
         digest: parsed(row, "digest")?,
-        files: text(row, "files")?,
-        size_bytes: text(row, "size_bytes")?,
-        rows: text(row, "rows")?,
+        files: row.text("files")?,
+        size_bytes: row.text("size_bytes")?,
+        rows: row.text("rows")?,
         schema: parsed(row, "schema")?,
         profile: parsed(row, "profile")?,
-        created_at: text(row, "created_at")?,
+        created_at: row.text("created_at")?,
     })
 }
 
-fn dependency(row: &SqliteRow) -> Result<DependencyRow, IndexError> {
+fn dependency(row: &Row) -> Result<DependencyRow, IndexError> {
     Ok(DependencyRow {
-        position: number(row, "position")?,
+        position: row.number("position")?,
         statement: parsed(row, "statement")?,
-        name: text(row, "name")?,
+        name: row.text("name")?,
         digest: parsed(row, "digest")?,
     })
 }
 
-fn run(row: &SqliteRow) -> Result<RunRow, IndexError> {
+fn run(row: &Row) -> Result<RunRow, IndexError> {
     Ok(RunRow {
         run: parsed(row, "run")?,
         statement: parsed(row, "statement")?,
         pipeline: parsed(row, "pipeline")?,
         plan: parsed(row, "plan")?,
-        started_at: text(row, "started_at")?,
-        finished_at: text(row, "finished_at")?,
+        started_at: row.text("started_at")?,
+        finished_at: row.text("finished_at")?,
     })
 }
 
-fn run_step(row: &SqliteRow) -> Result<RunStepRow, IndexError> {
+fn run_step(row: &Row) -> Result<RunStepRow, IndexError> {
     Ok(RunStepRow {
         step: parsed(row, "step")?,
         cache_key: parsed(row, "cache_key")?,
-        cached: flag(row, "cached")?,
+        cached: row.flag("cached")?,
         provenance: parsed(row, "provenance")?,
     })
 }
 
-fn gate(row: &SqliteRow) -> Result<GateRow, IndexError> {
+fn gate(row: &Row) -> Result<GateRow, IndexError> {
     Ok(GateRow {
-        name: text(row, "name")?,
-        outcome: text(row, "outcome")?,
-        counts: flag(row, "counts")?,
+        name: row.text("name")?,
+        outcome: row.text("outcome")?,
+        counts: row.flag("counts")?,
         statement: parsed(row, "statement")?,
     })
 }
 
-fn version(row: &SqliteRow) -> Result<VersionRow, IndexError> {
+fn version(row: &Row) -> Result<VersionRow, IndexError> {
     Ok(VersionRow {
         version: model_version(row)?,
         digest: parsed(row, "digest")?,
@@ -518,31 +516,31 @@ fn version(row: &SqliteRow) -> Result<VersionRow, IndexError> {
     })
 }
 
-fn approval(row: &SqliteRow) -> Result<ApprovalRow, IndexError> {
+fn approval(row: &Row) -> Result<ApprovalRow, IndexError> {
     Ok(ApprovalRow {
         statement: parsed(row, "statement")?,
         version: model_version(row)?,
         digest: parsed(row, "digest")?,
         environment: parsed(row, "environment")?,
-        approver: text(row, "approver")?,
-        reason: text(row, "reason")?,
-        approved_at: text(row, "approved_at")?,
-        counts: flag(row, "counts")?,
+        approver: row.text("approver")?,
+        reason: row.text("reason")?,
+        approved_at: row.text("approved_at")?,
+        counts: row.flag("counts")?,
     })
 }
 
-fn promotion(row: &SqliteRow) -> Result<PromotionRow, IndexError> {
+fn promotion(row: &Row) -> Result<PromotionRow, IndexError> {
     Ok(PromotionRow {
         statement: parsed(row, "statement")?,
         environment: parsed(row, "environment")?,
         version: model_version(row)?,
         digest: parsed(row, "digest")?,
         policy: parsed(row, "policy")?,
-        promoted_at: text(row, "promoted_at")?,
-        counts: flag(row, "counts")?,
+        promoted_at: row.text("promoted_at")?,
+        counts: row.flag("counts")?,
     })
 }
 
-fn rollout(row: &SqliteRow) -> Result<RolloutRow, IndexError> {
+fn rollout(row: &Row) -> Result<RolloutRow, IndexError> {
     Ok(RolloutRow { statement: parsed(row, "statement")?, record: document(row, "record")? })
 }

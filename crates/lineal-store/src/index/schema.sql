@@ -1,6 +1,10 @@
--- Every row follows from the statements in ledger order. Digests are `sha256:<hex>`, times RFC 3339.
-CREATE TABLE state (size INTEGER NOT NULL);
-INSERT INTO state (size) VALUES (0);
+-- Every row follows from the statements in ledger order. Digests are `sha256:<hex>`, times RFC 3339. Both databases
+-- read this text; index/database/postgres.rs says how the types are spelt there. Text of any length is in no index.
+
+-- One row: how far the rows of all tables reach, and the root of the ledger at that size.
+CREATE TABLE state (id INTEGER PRIMARY KEY CHECK (id = 1), size INTEGER NOT NULL, root TEXT NOT NULL);
+INSERT INTO state (id, size, root)
+VALUES (1, 0, 'sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855');
 
 CREATE TABLE entries (
     position INTEGER PRIMARY KEY,
@@ -23,7 +27,7 @@ CREATE TABLE snapshots (
 );
 CREATE INDEX snapshots_dataset ON snapshots (dataset, tag);
 
--- Results of steps. The first one of a cache key wins.
+-- Results of steps. The first one of a cache key wins; the outputs of the others are not looked at.
 CREATE TABLE results (
     cache_key TEXT PRIMARY KEY, position INTEGER NOT NULL, statement TEXT NOT NULL, pipeline TEXT NOT NULL,
     step TEXT NOT NULL, run TEXT NOT NULL, key_document TEXT NOT NULL, entropy TEXT NOT NULL,
@@ -31,9 +35,9 @@ CREATE TABLE results (
 );
 CREATE INDEX results_step ON results (pipeline, step, position);
 CREATE TABLE result_outputs (
-    cache_key TEXT NOT NULL, name TEXT NOT NULL, kind TEXT NOT NULL, digest TEXT NOT NULL, size_bytes TEXT NOT NULL,
-    PRIMARY KEY (cache_key, name)
+    position INTEGER NOT NULL, name TEXT NOT NULL, kind TEXT NOT NULL, digest TEXT NOT NULL, size_bytes TEXT NOT NULL
 );
+CREATE INDEX result_outputs_position ON result_outputs (position);
 CREATE INDEX result_outputs_digest ON result_outputs (digest);
 CREATE TABLE dependencies (position INTEGER NOT NULL, name TEXT NOT NULL, digest TEXT NOT NULL);
 CREATE INDEX dependencies_digest ON dependencies (digest);
@@ -45,13 +49,13 @@ CREATE TABLE runs (
 );
 CREATE INDEX runs_plan ON runs (plan);
 CREATE TABLE run_steps (
-    run TEXT NOT NULL, ordinal INTEGER NOT NULL, step TEXT NOT NULL, cache_key TEXT NOT NULL, cached INTEGER NOT NULL,
-    provenance TEXT NOT NULL, PRIMARY KEY (run, ordinal)
+    position INTEGER NOT NULL, ordinal INTEGER NOT NULL, step TEXT NOT NULL, cache_key TEXT NOT NULL,
+    cached BOOLEAN NOT NULL, provenance TEXT NOT NULL, PRIMARY KEY (position, ordinal)
 );
 
 CREATE TABLE gates (
     position INTEGER PRIMARY KEY, statement TEXT NOT NULL, name TEXT NOT NULL, outcome TEXT NOT NULL,
-    counts INTEGER NOT NULL           -- whether the signer is a builder whose key counts
+    counts BOOLEAN NOT NULL           -- whether the signer is a builder whose key counts
 );
 
 CREATE TABLE versions (
@@ -65,13 +69,13 @@ CREATE TABLE approvals (
     position INTEGER PRIMARY KEY, statement TEXT NOT NULL, model TEXT NOT NULL, version INTEGER NOT NULL,
     digest TEXT NOT NULL, environment TEXT NOT NULL, approver TEXT NOT NULL, reason TEXT NOT NULL,
     approved_at TEXT NOT NULL,
-    counts INTEGER NOT NULL           -- whether the signer is an approver of that name whose key counts
+    counts BOOLEAN NOT NULL           -- whether the signer is an approver of that name whose key counts
 );
 
 CREATE TABLE promotions (
     position INTEGER PRIMARY KEY, statement TEXT NOT NULL, environment TEXT NOT NULL, model TEXT NOT NULL,
     version INTEGER NOT NULL, digest TEXT NOT NULL, policy TEXT NOT NULL, promoted_at TEXT NOT NULL,
-    counts INTEGER NOT NULL
+    counts BOOLEAN NOT NULL
 );
 
 CREATE TABLE rollout_steps (

@@ -242,3 +242,17 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_root_at_an_older_size_is_the_one_that_was_published() {
+    let mut world = world();
+    let mut published = vec![(0, lineal_proof::tree::empty_root())];
+    for (from, to) in [(0, 1), (1, 7), (7, 256), (256, 300), (300, 513), (513, 700)] {
+        let head = world.append(from..to).unwrap();
+        published.push((head.size, head.root));
+        for (size, root) in &published {
+            assert_eq!(world.ledger.root_at(*size, head.size).unwrap(), *root, "{size} of {}", head.size);
+        }
+    }
+    assert!(matches!(world.ledger.root_at(701, 700), Err(LedgerError::Range { .. })));
+}

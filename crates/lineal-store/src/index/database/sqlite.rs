@@ -1,0 +1,68 @@
+//! The index as a file.
+
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection, SqlitePool, Transaction};
+
+use super::super::{IndexError, SCHEMA, SCHEMA_VERSION};
+use super::{CONNECTION_LIMIT, complete};
+
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+pub(super) async fn open(path: &Path) -> Result<SqlitePool, IndexError> {
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        // The last transactions may be lost with the power: they are projected again.
+        .synchronous(SqliteSynchronous::Normal)
+        .busy_timeout(BUSY_TIMEOUT);
+    let opened = async {
+        let pool = SqlitePoolOptions::new().max_connections(CONNECTION_LIMIT).connect_with(options).await?;
+        prepare(&pool).await?;
+        Ok(pool)
+    };
+    opened.await.map_err(|error: sqlx::Error| {
+        match error.as_database_error().and_then(|e| e.code()).as_deref() {
+            // SQLITE_CORRUPT and SQLITE_NOTADB.
+            Some("11" | "26") => IndexError::Damaged(path.to_owned()),
+            Some(_) | None => error.into(),
+        }
+    })
+}
+
+/// Takes the right to write at once. A transaction that reads first and then writes may be refused in between.
+pub(super) async fn begin(pool: &SqlitePool) -> Result<Transaction<'static, Sqlite>, IndexError> {
+    Ok(pool.begin_with("BEGIN IMMEDIATE").await?)
+}
+
+async fn prepare(pool: &SqlitePool) -> Result<(), sqlx::Error> {
+    // Whoever only reads must not wait for whoever writes.
+    if is_ready(&mut *pool.acquire().await?).await? {
+        return Ok(());
+    }
+    let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
+    if is_ready(&mut transaction).await? {
+        return Ok(());
+    }
+    let mut text = String::new();
+    for table in tables(&mut transaction).await? {
+        text.push_str(&format!("DROP TABLE \"{}\";\n", table.replace('"', "\"\"")));
+    }
+    text.push_str(SCHEMA);
+    text.push_str(&format!(";\nPRAGMA user_version = {SCHEMA_VERSION}"));
+    sqlx::raw_sql(AssertSqlSafe(text)).execute(&mut *transaction).await?;
+    transaction.commit().await
+}
+
+async fn is_ready(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    let version: i64 = sqlx::query_scalar("PRAGMA user_version").fetch_one(&mut *connection).await?;
+    Ok(version == SCHEMA_VERSION && complete(tables(connection).await?))
+}
+
+async fn tables(connection: &mut SqliteConnection) -> Result<Vec<String>, sqlx::Error> {
+    let sql = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'";
+    sqlx::query_scalar(sql).fetch_all(connection).await
+}

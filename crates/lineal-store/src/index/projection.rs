@@ -1,0 +1,212 @@
+//! From ledger to rows. Nothing else writes the index.
+
+use std::str::FromStr;
+
+use lineal_facts::{Digest, Statement};
+use lineal_proof::keyring::Keyring;
+use lineal_proof::{Hash, Leaf, tree};
+
+use super::IndexError;
+use super::apply::{self, Entry};
+use super::batch::Batch;
+use super::database::{Database, Row, Transaction, tables};
+use crate::ledger::{Ledger, LedgerError};
+use crate::store::statement_of;
+
+pub(super) const READ_STATE: &str = "SELECT size, root FROM state";
+pub(super) const READ_KEYS: &str = "SELECT position, signer, record FROM keys ORDER BY position";
+
+/// Most entries in one transaction, unless the rows are made anew.
+const CHUNK_ENTRIES: u64 = 4096;
+/// How often a file of the log is looked for again because an append replaced it.
+const ATTEMPTS_LIMIT: usize = 8;
+/// Entries that are in memory at once.
+const READ_ENTRIES: u64 = 256;
+
+/// How far rows or a ledger reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct State {
+    pub(super) size: u64,
+    pub(super) root: Hash,
+}
+
+/// A transaction that holds the right to project.
+pub(super) struct Projection<'a> {
+    transaction: Transaction,
+    ledger: &'a Ledger,
+    /// What the rows reach.
+    reached: State,
+    /// What the ledger reached when it was last looked at.
+    end: State,
+    /// Whether the rows are made anew: then readers must not see a part of them.
+    anew: bool,
+}
+
+impl State {
+    /// The end of the ledger.
+    pub(super) fn of(ledger: &Ledger) -> Result<Self, IndexError> {
+        let head = ledger.head()?;
+        Ok(head.map_or_else(Self::empty, |head| Self { size: head.size, root: head.root }))
+    }
+
+    fn empty() -> Self {
+        Self { size: 0, root: tree::empty_root() }
+    }
+}
+
+impl<'a> Projection<'a> {
+    /// Waits for the right to project, then looks where the ledger ends: an earlier look could be older than the rows
+    /// that another process wrote meanwhile.
+    pub(super) async fn begin(database: &Database, ledger: &'a Ledger) -> Result<Self, IndexError> {
+        let mut transaction = database.begin().await?;
+        // Changes nothing; the row stays locked until the transaction ends.
+        transaction.execute("UPDATE state SET size = size", Vec::new()).await?;
+        let end = State::of(ledger)?;
+        Ok(Self { transaction, ledger, reached: State::empty(), end, anew: false })
+    }
+
+    /// Goes on where the rows end; from the start if they are not this ledger's, or cannot be read.
+    pub(super) async fn resume(&mut self) -> Result<(), IndexError> {
+        let state = read_state(self.transaction.fetch(READ_STATE, Vec::new()).await?);
+        let keys = read_keyring(&self.transaction.fetch(READ_KEYS, Vec::new()).await?);
+        match state {
+            Some(state) if keys.is_ok() && self.holds(&state)? => {
+                self.reached = state;
+                Ok(())
+            }
+            Some(_) | None => self.clear().await,
+        }
+    }
+
+    /// Empties every table. What was committed before stays visible to readers until the commit.
+    pub(super) async fn clear(&mut self) -> Result<(), IndexError> {
+        for table in tables().into_iter().filter(|table| *table != "state") {
+            self.transaction.execute(&format!("DELETE FROM {table}"), Vec::new()).await?;
+        }
+        // The row itself stays: those who wait for it would find no lock in a new one.
+        let sql = "INSERT INTO state (id, size, root) VALUES (1, $1, $2) \
+                   ON CONFLICT (id) DO UPDATE SET size = excluded.size, root = excluded.root";
+        self.reached = State::empty();
+        self.anew = true;
+        self.transaction.execute(sql, vec![0_i64.into(), self.reached.root.to_string().into()]).await
+    }
+
+    /// Projects some thousand entries, or all if the rows are made anew.
+    pub(super) async fn run(&mut self) -> Result<(), IndexError> {
+        let mut keyring = read_keyring(&self.transaction.fetch(READ_KEYS, Vec::new()).await?)?;
+        while !self.is_done() {
+            self.chunk(&mut keyring).await?;
+            if !self.anew {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the rows reach what the ledger had when it was last looked at.
+    pub(super) fn is_done(&self) -> bool {
+        self.reached.size == self.end.size
+    }
+
+    pub(super) async fn commit(self) -> Result<(), IndexError> {
+        self.transaction.commit().await
+    }
+
+    /// Whether `state` is how this ledger was at that size.
+    fn holds(&mut self, state: &State) -> Result<bool, IndexError> {
+        Ok(state.size <= self.end.size && self.root_at(state.size)? == state.root)
+    }
+
+    fn root_at(&mut self, size: u64) -> Result<Hash, IndexError> {
+        self.read(|ledger, end| match size == end.size {
+            true => Ok(end.root),
+            false => ledger.root_at(size, end.size),
+        })
+    }
+
+    /// Reads the ledger at its end. A file that is gone while the log grew is read again at the new end.
+    fn read<T>(&mut self, read: impl Fn(&Ledger, &State) -> Result<T, LedgerError>) -> Result<T, IndexError> {
+        for _ in 1..ATTEMPTS_LIMIT {
+            match read(self.ledger, &self.end) {
+                Err(LedgerError::Missing(path)) => {
+                    let now = State::of(self.ledger)?;
+                    // What is missing though nobody appended is lost.
+                    if now == self.end {
+                        return Err(LedgerError::Missing(path).into());
+                    }
+                    self.end = now;
+                }
+                other => return Ok(other?),
+            }
+        }
+        Ok(read(self.ledger, &self.end)?)
+    }
+
+    async fn chunk(&mut self, keyring: &mut Keyring) -> Result<(), IndexError> {
+        let to = self.end.size.min(self.reached.size + CHUNK_ENTRIES);
+        let mut batch = Batch::default();
+        let mut from = self.reached.size;
+        while from < to {
+            let until = to.min(from + READ_ENTRIES);
+            let entries = self.statements(from, until)?;
+            for (position, (leaf, statement)) in (from..).zip(entries) {
+                let entry = Entry { position, statement: leaf.data, key: leaf.key.id() };
+                if let Some(statement) = &statement {
+                    keyring
+                        .apply_statement(position, &entry.key, statement)
+                        .map_err(|source| IndexError::Key { position, source })?;
+                }
+                apply::apply(&mut batch, &entry, statement.as_ref(), keyring);
+            }
+            batch.flush(&mut self.transaction).await?;
+            from = until;
+        }
+        let root = self.root_at(to)?;
+        let size = i64::try_from(to).map_err(|_| IndexError::value("state.size"))?;
+        let values = vec![size.into(), root.to_string().into()];
+        self.transaction.execute("UPDATE state SET size = $1, root = $2", values).await?;
+        self.reached = State { size: to, root };
+        Ok(())
+    }
+
+    /// The entries `from..to` and what they say; `None` if the bytes were erased or lost: `verify` reports that, and
+    /// the other entries still count.
+    fn statements(&mut self, from: u64, to: u64) -> Result<Vec<(Leaf, Option<Statement>)>, IndexError> {
+        let leaves = self.read(|ledger, end| ledger.leaves(from, to, end.size))?;
+        let mut signed: Vec<Option<Vec<u8>>> = Vec::with_capacity(leaves.len());
+        self.ledger.for_each_statement(from, to, &mut |position, pae| {
+            let expected = &leaves[(position - from) as usize].data;
+            signed.push(match self.ledger.check_statement(position, expected, pae) {
+                Ok(()) => Some(pae.to_vec()),
+                Err(LedgerError::StatementMissing { .. }) => None,
+                Err(error) => return Err(error),
+            });
+            Ok(())
+        })?;
+        let parse = |(position, (leaf, pae)): (u64, (Leaf, Option<Vec<u8>>))| {
+            let statement = pae.map(|pae| statement_of(&pae)).transpose();
+            Ok((leaf, statement.map_err(|source| IndexError::Format { position, source })?))
+        };
+        (from..).zip(leaves.into_iter().zip(signed)).map(parse).collect()
+    }
+}
+
+/// The one row of [`READ_STATE`]; `None` if it is not one, or unreadable.
+pub(super) fn read_state(rows: Vec<Row>) -> Option<State> {
+    let [row] = rows.as_slice() else { return None };
+    let (size, root) = (row.number("size").ok()?, row.text("root").ok()?);
+    Some(State { size, root: root.parse().ok()? })
+}
+
+/// The keys of [`READ_KEYS`].
+pub(super) fn read_keyring(rows: &[Row]) -> Result<Keyring, IndexError> {
+    let mut keyring = Keyring::default();
+    for row in rows {
+        let position = row.number("position")?;
+        let signer = Digest::from_str(&row.text("signer")?).map_err(|_| IndexError::value("keys.signer"))?;
+        let record =
+            serde_json::from_str(&row.text("record")?).map_err(|_| IndexError::value("keys.record"))?;
+        keyring.apply(position, &signer, &record).map_err(|source| IndexError::Key { position, source })?;
+    }
+    Ok(keyring)
+}

@@ -1,0 +1,144 @@
+//! A store whose index is in the database under test, and a way past the index into that database.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use lineal_facts::Statement;
+use lineal_store::{Index, IndexLocation, Keys, Store};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{AssertSqlSafe, PgPool, SqlitePool};
+
+use crate::server::{Server, VARIABLE};
+use crate::statements;
+
+/// The database under test.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Sqlite,
+    Postgres,
+}
+
+/// A store in a folder of its own.
+pub(crate) struct Fixture {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) location: IndexLocation,
+    pub(crate) origin: String,
+    pub(crate) store: Store,
+}
+
+/// The database itself.
+#[derive(Clone)]
+pub(crate) enum Raw {
+    Sqlite(SqlitePool),
+    Postgres(PgPool),
+}
+
+/// The address of the PostgreSQL server.
+pub(crate) fn postgres_url() -> String {
+    static SERVER: OnceLock<Server> = OnceLock::new();
+    let started = || SERVER.get_or_init(|| Server::start().unwrap_or_else(|error| panic!("{error}")));
+    std::env::var(VARIABLE).unwrap_or_else(|_| started().url().to_owned())
+}
+
+/// A name that no other ledger of this test run has: all share one server. Short enough to be whole in the name of its
+/// schema.
+pub(crate) fn fresh_origin() -> String {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    format!("t{}x{}.test", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+impl Fixture {
+    /// A store whose ledger holds the builder's key.
+    pub(crate) async fn new(kind: Kind) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let location = match kind {
+            Kind::Sqlite => IndexLocation::File(folder.path().join("the index.db")),
+            Kind::Postgres => IndexLocation::Postgres(postgres_url().parse().unwrap()),
+        };
+        Self::at(folder, location).await
+    }
+
+    pub(crate) async fn at(folder: tempfile::TempDir, location: IndexLocation) -> Self {
+        let origin = fresh_origin();
+        let root = folder.path().join(".lineal");
+        Store::create(&root, &origin).await.unwrap().index().close().await;
+        let store = Store::open_at(&root, Keys::new(&root.join("keys")), &location).await.unwrap();
+        store.commit(&[statements::key(&store)], store.builder()).await.unwrap();
+        Self { folder, location, origin, store }
+    }
+
+    /// Commits by the builder.
+    pub(crate) async fn commit(&self, statements: &[Statement]) {
+        for group in statements.chunks(4000) {
+            self.store.commit(group, self.store.builder()).await.unwrap();
+        }
+    }
+
+    /// Another process's view of the same index.
+    pub(crate) async fn open(&self) -> Index {
+        Index::open(&self.location, &self.origin).await.unwrap()
+    }
+
+    /// The same store as after a restart.
+    pub(crate) async fn reopen(&self) -> Store {
+        Store::open_at(self.store.root(), self.store.keys().clone(), &self.location).await.unwrap()
+    }
+
+    /// What an index says that was made from the ledger just now.
+    pub(crate) async fn expected(&self) -> Vec<String> {
+        expected(&self.store).await
+    }
+
+    /// The same project copied elsewhere, its index in a file: as a backup, or a second writer of the same log.
+    pub(crate) async fn copy(&self, name: &str) -> Store {
+        let target = self.folder.path().join(name);
+        copy(self.store.root(), &target);
+        Store::open(&target).await.unwrap()
+    }
+
+    pub(crate) async fn raw(&self) -> Raw {
+        match &self.location {
+            IndexLocation::File(path) => Raw::Sqlite(
+                SqlitePool::connect_with(SqliteConnectOptions::new().filename(path)).await.unwrap(),
+            ),
+            IndexLocation::Postgres(_) => {
+                let pool = PgPool::connect(&postgres_url()).await.unwrap();
+                let pattern = format!("lineal_\\_{}\\_%", self.origin.replace('.', "\\_"));
+                let schema: String =
+                    sqlx::query_scalar("SELECT nspname::text FROM pg_namespace WHERE nspname LIKE $1")
+                        .bind(pattern)
+                        .fetch_one(&pool)
+                        .await
+                        .unwrap();
+                pool.close().await;
+                let url = format!("{}&options=-c%20search_path%3D{schema}", postgres_url());
+                Raw::Postgres(PgPool::connect(&url).await.unwrap())
+            }
+        }
+    }
+}
+
+impl Raw {
+    pub(crate) async fn execute(&self, sql: &str) {
+        let sql = AssertSqlSafe(sql.to_owned());
+        match self {
+            Self::Sqlite(pool) => drop(sqlx::query(sql).execute(pool).await.unwrap()),
+            Self::Postgres(pool) => drop(sqlx::query(sql).execute(pool).await.unwrap()),
+        }
+    }
+}
+
+/// What an index says that was made from the ledger of `store` just now, in a file.
+pub(crate) async fn expected(store: &Store) -> Vec<String> {
+    let folder = tempfile::tempdir().unwrap();
+    let location = IndexLocation::File(folder.path().join("index.db"));
+    let index = Index::open(&location, "any").await.unwrap();
+    index.catch_up(store.ledger()).await.unwrap();
+    index.dump().await.unwrap()
+}
+
+pub(crate) fn copy(from: &Path, to: &PathBuf) {
+    assert!(Command::new("cp").args(["-a", "-T"]).arg(from).arg(to).status().unwrap().success());
+}
