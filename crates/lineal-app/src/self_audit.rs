@@ -1,25 +1,35 @@
 //! The ledger checked while it is used, a little at a time, so that damage is found before somebody needs what is
 //! damaged.
 //!
-//! * Each step looks at the checkpoint (it must contain the one seen before), at what is new, and at one older bundle:
-//!   entries, tiles, statements, signatures. After as many steps as the log has bundles, everything was looked at.
+//! * The checkpoint must contain the one that was seen before. What is new is looked at within seconds, one older
+//!   bundle every ten: entries, tiles, statements, signatures. A million entries take eleven hours.
 //! * A step's work does not grow with the log. Blobs, keys and the index are left to [`fsck`](crate::fsck).
+//! * A finding stops nothing: rollouts must go on being aborted. It is told, and reported until the process ends.
 
+use std::convert::Infallible;
 use std::ops::Range;
+use std::time::Duration;
 
 use lineal_proof::tile::TILE_WIDTH;
 use lineal_proof::tree;
 use lineal_store::Ledger;
 use lineal_store::ledger::Head;
 use serde::Serialize;
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
 
 use crate::failure::{Code, Failure, chain as error_chain};
 use crate::fsck::FsckFinding;
+use crate::project::Project;
 
 /// Most bundles that one step looks at: what is new comes in bursts.
 const BUNDLE_LIMIT: u64 = 8;
 /// Most findings that are kept.
 const FINDING_LIMIT: usize = 100;
+/// How often the audit looks whether something is new.
+const LOOK: Duration = Duration::from_secs(1);
+/// Looks to one at an older bundle.
+const LOOKS_PER_BUNDLE: u64 = 10;
 const WIDTH: u64 = TILE_WIDTH as u64;
 
 /// The audit of one ledger.
@@ -57,19 +67,19 @@ impl SelfAudit {
         &self.report
     }
 
-    /// Looks at the next part. Yields what was found for the first time. Reads from disk and computes: call it where
-    /// that may block.
-    pub fn step(&mut self) -> Vec<FsckFinding> {
+    /// Looks at what is new and, if told to, at the next older bundle. Yields what was found for the first time. Reads
+    /// from disk and computes: call it where that may block.
+    pub fn step(&mut self, older_too: bool) -> Vec<FsckFinding> {
         let known = self.report.findings.len();
         match self.ledger.head() {
             Ok(None) => {}
-            Ok(Some(head)) => self.look(head),
+            Ok(Some(head)) => self.look(head, older_too),
             Err(error) => self.found(FsckFinding::new("checkpoint", None, &Failure::from(error))),
         }
         self.report.findings[known..].to_vec()
     }
 
-    fn look(&mut self, head: Head) {
+    fn look(&mut self, head: Head, older_too: bool) {
         self.report.size = head.size;
         if let Some(seen) = &self.seen
             && let Some(message) = contradiction(&self.ledger, seen, &head)
@@ -85,12 +95,14 @@ impl SelfAudit {
         for index in fresh {
             self.bundle(index, &head);
         }
-        if self.again >= bundles {
-            self.again = 0;
-            self.report.rounds += 1;
+        if older_too {
+            if self.again >= bundles {
+                self.again = 0;
+                self.report.rounds += 1;
+            }
+            self.bundle(self.again, &head);
+            self.again += 1;
         }
-        self.bundle(self.again, &head);
-        self.again += 1;
         self.seen = Some(head);
     }
 
@@ -108,6 +120,40 @@ impl SelfAudit {
             self.report.findings.push(finding);
         }
     }
+}
+
+/// Audits the project's ledger for as long as it is waited for. `tell` hears each finding once, `reports` has them all.
+pub async fn keep_audited(
+    project: &Project,
+    reports: watch::Sender<AuditReport>,
+    tell: impl Fn(&str),
+) -> Infallible {
+    let mut ticker = tokio::time::interval(LOOK);
+    ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut audit = SelfAudit::new(project.store.ledger().clone());
+    for look in 1_u64.. {
+        ticker.tick().await;
+        let older_too = look.is_multiple_of(LOOKS_PER_BUNDLE);
+        let stepped = tokio::task::spawn_blocking(move || {
+            let findings = audit.step(older_too);
+            (audit, findings)
+        });
+        let findings;
+        (audit, findings) = match stepped.await {
+            Ok(stepped) => stepped,
+            // It panicked: a bug, which must not take the control plane with it.
+            Err(_) => (SelfAudit::new(project.store.ledger().clone()), Vec::new()),
+        };
+        for finding in findings {
+            tell(&format!("self-audit: {}; see `lineal ledger fsck`", finding.message));
+        }
+        reports.send_if_modified(|known| {
+            let changed = known != audit.report();
+            known.clone_from(audit.report());
+            changed
+        });
+    }
+    std::future::pending().await
 }
 
 /// Why `now` does not contain `before`.

@@ -9,11 +9,13 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use lineal_app::control::{Action, Control, LaneStatus};
+use lineal_app::self_audit::AuditReport;
 use lineal_app::{Code, Failure, Project};
 use lineal_engine::observation::{OutcomeReport, RECORD_LIMIT, Report};
 use lineal_facts::{EnvironmentName, ModelVersion, RolloutId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 use crate::log;
 
@@ -31,6 +33,8 @@ pub struct Api {
     pub control: Control,
     /// The project.
     pub project: Project,
+    /// What the ledger's audit of itself found.
+    pub audit: watch::Receiver<AuditReport>,
 }
 
 /// The body of every failed request.
@@ -87,6 +91,7 @@ pub fn router(api: Api) -> Router {
         .route("/api/v1/outcomes", post(outcomes))
         .route("/api/v1/rollouts", post(start_rollout))
         .route("/api/v1/rollouts/{id}/actions", post(act))
+        .route("/api/v1/audit", get(audit))
         .route("/api/v1/openapi.json", get(openapi))
         .route("/log/{*path}", get(log::file))
         .fallback(unknown)
@@ -98,6 +103,12 @@ pub fn router(api: Api) -> Router {
 #[utoipa::path(get, path = "/api/v1/status", responses((status = 200, body = Vec<Object>, description = "one item a model and environment")))]
 pub(crate) async fn status(State(api): State<Api>) -> Result<Json<Vec<LaneStatus>>, Refusal> {
     Ok(Json(api.control.status().await?))
+}
+
+/// What the audit of the ledger, which goes on while it is used, has found so far.
+#[utoipa::path(get, path = "/api/v1/audit", responses((status = 200, body = Object, description = "size of the ledger, rounds over the whole of it, findings as `lineal ledger fsck --json` has them")))]
+pub(crate) async fn audit(State(api): State<Api>) -> Json<AuditReport> {
+    Json(api.audit.borrow().clone())
 }
 
 /// The signed route table, as soon as its generation is above `after`.

@@ -7,7 +7,15 @@ use crate::api;
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Lineal", description = "API v1 of the control plane. It listens on loopback only."),
-    paths(api::status, api::route_table, api::observations, api::outcomes, api::start_rollout, api::act,),
+    paths(
+        api::status,
+        api::audit,
+        api::route_table,
+        api::observations,
+        api::outcomes,
+        api::start_rollout,
+        api::act,
+    ),
     components(schemas(api::ErrorBody, api::StartRollout, api::Outcomes, api::OutcomesTaken))
 )]
 struct Description;

@@ -17,7 +17,7 @@ async fn world() -> World {
     Project::init_with(folder.path(), "ana", Some(&identity)).await.unwrap();
     let project = Project::open(folder.path(), "/nonexistent/lineal".into()).await.unwrap();
     let control = Control::start(project.clone()).await.unwrap();
-    World { _folder: folder, api: Api { control, project } }
+    World { _folder: folder, api: Api { control, project, audit: watch::channel(AuditReport::default()).1 } }
 }
 
 impl World {

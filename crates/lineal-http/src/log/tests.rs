@@ -6,13 +6,14 @@ use std::net::SocketAddr;
 use flate2::read::GzDecoder;
 use lineal_app::Project;
 use lineal_app::control::Control;
+use lineal_app::self_audit::AuditReport;
 use lineal_facts::predicate::Incident;
 use lineal_facts::statement::Subject;
 use lineal_facts::{Digest, Predicate, Statement, Timestamp};
 use lineal_proof::{checkpoint, tile, tree};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::*;
@@ -38,7 +39,10 @@ impl World {
         let project = Project::open(folder.path(), "/nonexistent/lineal".into()).await.unwrap();
         let control = Control::start(project.clone()).await.unwrap();
         let served = crate::serve("127.0.0.1:0".parse().unwrap()).await.unwrap();
-        let (address, api) = (served.address(), Api { control, project: project.clone() });
+        let (address, api) = (
+            served.address(),
+            Api { control, project: project.clone(), audit: watch::channel(AuditReport::default()).1 },
+        );
         let (stop, stopped) = oneshot::channel();
         let server = tokio::spawn(async move {
             served.run(api, async { stopped.await.unwrap() }).await.unwrap();

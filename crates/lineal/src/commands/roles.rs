@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use lineal_app::control::Control;
+use lineal_app::self_audit::{AuditReport, keep_audited};
 use lineal_app::{Code, Failure, Project, cosigning};
 use lineal_gateway::GatewayConfig;
 use lineal_http::api::Api;
 use lineal_http::{ServeError, Served, serve as bind};
 use lineal_store::files;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::{Done, open};
 use crate::client::{RoleFile, role};
@@ -49,9 +50,11 @@ pub(super) async fn serve(project: Project, listen: Option<&str>, printer: &Prin
         // The control plane stops its model servers; if it is gone already, they went with it.
         let _ = stopping.stop().await;
     };
-    let mut serving = std::pin::pin!(server.run(Api { control, project: project.clone() }, stop));
+    let (reports, audit) = watch::channel(AuditReport::default());
+    let mut serving = std::pin::pin!(server.run(Api { control, project: project.clone(), audit }, stop));
     let (served, finding) = tokio::select! {
         served = &mut serving => (served, None),
+        never = keep_audited(&project, reports, |text| printer.note(text)) => match never {},
         finding = cosigning::keep_witnessed(&project, |text| printer.note(text)) => {
             // Nothing may be signed on; whoever waits for this is there as long as `serving` is.
             let _ = halt.send(());

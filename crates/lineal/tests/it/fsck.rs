@@ -5,8 +5,10 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
+use crate::project::eventually;
 use crate::tampering::{Sealed, change_statement, flip, tile};
 use crate::thief::{self, Thief};
+use crate::witness::http;
 
 /// What is found, in order: kind, code, position, and the nouns of what rests on it.
 #[track_caller]
@@ -102,4 +104,30 @@ fn a_statement_by_a_key_of_another_role_is_found() {
     Thief::append(&sealed.project, &snapshot, &thief.approver, &thief.log);
     let last = sealed.project.ledger()[0]["position"].clone();
     assert_eq!(findings(&sealed, 1, "untrusted-key"), [("signer".to_owned(), last, vec![])]);
+}
+
+#[test]
+fn a_running_control_plane_audits_what_is_new() {
+    let sealed = Sealed::new();
+    let serve = sealed.project.start(&["serve"]);
+    let file = sealed.project.path(".lineal/serve.json");
+    eventually("serve is ready", || file.exists().then_some(()));
+    let url: Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
+    let audit = || -> Value {
+        serde_json::from_slice(&http(url["url"].as_str().unwrap(), "GET", "/api/v1/audit", b"").body).unwrap()
+    };
+    eventually("it looked", || (audit()["size"] == position(&sealed, "run-sealed") + 1).then_some(()));
+    assert_eq!(audit()["findings"], json!([]));
+    // What is new is looked at with what is in one bundle with it.
+    let place = position(&sealed, "dataset");
+    change_statement(&sealed.project, place, |statement| *statement.last_mut().unwrap() ^= 1);
+    sealed.project.write("other.csv", "a,b\n1,2\n");
+    sealed.project.json(&["data", "add", "other", "other.csv"]);
+    let found =
+        eventually("the damage is found", || Some(audit()).filter(|found| found["findings"] != json!([])));
+    assert_eq!(found["findings"][0]["position"], place);
+    assert_eq!(found["findings"][0]["kind"], "statement-damaged");
+    serve.terminate();
+    let answer = serve.finish();
+    assert!(answer.stderr.contains("self-audit: ledger position"), "{}", answer.stderr);
 }

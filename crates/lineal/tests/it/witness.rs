@@ -30,9 +30,9 @@ struct World {
 /// What a server answers to the first line of a request.
 type Lie = Box<dyn Fn(&str) -> String + Send>;
 
-struct HttpAnswer {
-    status: u16,
-    body: Vec<u8>,
+pub(crate) struct HttpAnswer {
+    pub(crate) status: u16,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Witness {
@@ -148,7 +148,7 @@ fn size_in(note: &[u8]) -> u64 {
 }
 
 /// One request on a connection of its own.
-fn http(url: &str, method: &str, path: &str, body: &[u8]) -> HttpAnswer {
+pub(crate) fn http(url: &str, method: &str, path: &str, body: &[u8]) -> HttpAnswer {
     http_or_gone(url, method, path, body).expect("an answer")
 }
 
