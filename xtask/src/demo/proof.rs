@@ -88,7 +88,7 @@ pub(super) fn verification(stage: &mut Stage) -> Result<()> {
             v["nodes"].as_object().into_iter().flatten().filter_map(|(_, n)| n["kind"].as_str()).collect();
         ["model", "step", "data", "code", "environment"].iter().all(|kind| kinds.contains(kind))
     })?;
-    stage.say("Lists and tables are a projection: they can be made again from the ledger and the blobs.");
+    stage.say("Lists and tables are a projection: they can be made again from the ledger.");
     let lists: [&[&str]; 4] = [&["runs", "list"], &["model", "list"], &["data", "list"], &["ledger", "show"]];
     let read = |stage: &Stage| lists.iter().map(|list| stage.read(list)).collect::<Result<Vec<_>>>();
     let before = read(stage)?;
@@ -113,12 +113,13 @@ struct Damage {
     named: String,
 }
 
+/// Where the first 256 signed statements are.
+const PACK: &str = "statements/000";
+
 pub(super) fn tampering(stage: &mut Stage) -> Result<()> {
     let row = production::version_row(stage, SUBJECT)?;
     let project = stage.folder.join(".lineal");
-    let digest = |field: &str| row[field].as_str().context("a row has digests").map(str::to_owned);
-    let (model, statement) = (digest("digest")?, digest("statement")?);
-    let file = model_file(&project, &model)?;
+    let file = model_file(&project, row["digest"].as_str().context("a row has digests")?)?;
     let entries = folder::largest(&project.join("log/tile/entries"))?;
     let within =
         |path: &Path| path.strip_prefix(&project).map(Path::to_owned).context("a file of the project");
@@ -127,9 +128,9 @@ pub(super) fn tampering(stage: &mut Stage) -> Result<()> {
         Damage { copy: "blob", what: "the model's file", file: blob(&file)?, named: file },
         Damage {
             copy: "statement",
-            what: "the registration's statement",
-            file: blob(&statement)?,
-            named: statement,
+            what: "a signed statement",
+            file: PathBuf::from(PACK),
+            named: PACK.to_owned(),
         },
     ];
     for damage in damages {
@@ -190,7 +191,8 @@ pub(super) fn summary(stage: &mut Stage, elapsed: Duration) -> Result<()> {
 Where things are
   demo/pipeline.yaml, contract.yaml, policy/   what was asked for
   demo/.lineal/log                             the ledger: tlog-tiles, checked by tools that are not ours
-  demo/.lineal/blobs                           data, code, models and statements by SHA-256
+  demo/.lineal/statements                      what its entries say
+  demo/.lineal/blobs                           data, code and models by SHA-256
   demo/copies                                  the three damaged copies
 
 What to try next, in demo/ with `lineal` from target/debug
