@@ -4,8 +4,8 @@
 use lineal_facts::{Digest, Manifest, Statement, collision, json};
 use lineal_proof::bundle::{self, LogEntry};
 use lineal_proof::{
-    Bundle, Checkpoint, EntryBundleId, Envelope, Leaf, Note, PublicKey, SignedModel, TileId, VerifierKey,
-    checkpoint, envelope, tile,
+    AddCheckpoint, Bundle, Checkpoint, EntryBundleId, Envelope, Leaf, Note, PublicKey, SignedModel, TileId, TlogProof, VerifierKey,
+    WitnessPolicy, checkpoint, envelope, tile, witness_message,
 };
 
 /// A parser and its property. Yields whether the bytes were accepted.
@@ -13,6 +13,7 @@ pub type Target = fn(&[u8]) -> bool;
 
 /// By name; the name is also that of the corpus folder and of the fuzzer's program.
 pub const TARGETS: &[(&str, Target)] = &[
+    ("add_checkpoint", add_checkpoint),
     ("bundle", bundle),
     ("checkpoint", checkpoint),
     ("collision", collision),
@@ -27,10 +28,22 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("pae", pae),
     ("statement", statement),
     ("tile_path", tile_path),
+    ("tlog_proof", tlog_proof),
+    ("witness_policy", witness_policy),
 ];
 
 /// The log that signed the checkpoints of the corpus. Its private key is thrown away.
 const LOG: &str = "8516917409ebb519.lineal.local+dc7bab08+Adj5jrW+hqRoFZzWP+zhhUrx7rC6konbu5QC17D30v1A";
+
+/// Requests to a witness: written again they read the same; one that is not signed by a known log is refused.
+pub fn add_checkpoint(data: &[u8]) -> bool {
+    let _ = witness_message::parse_size(data);
+    let Ok(request) = AddCheckpoint::from_bytes(data) else { return false };
+    let again = AddCheckpoint::from_bytes(&request.to_bytes()).map(|request| request.to_bytes());
+    assert_eq!(again.as_deref(), Ok(request.to_bytes().as_slice()));
+    assert!(request.open(&[]).is_err());
+    true
+}
 
 /// Sigstore bundles: written again they read the same; one that verifies does not verify with another payload.
 pub fn bundle(data: &[u8]) -> bool {
@@ -186,4 +199,23 @@ pub fn tile_path(data: &[u8]) -> bool {
 
 fn logs() -> Vec<VerifierKey> {
     LOG.parse().into_iter().collect()
+}
+
+/// Portable proofs: written again they read the same; none holds for another entry too.
+pub fn tlog_proof(data: &[u8]) -> bool {
+    let Ok(proof) = TlogProof::from_bytes(data) else { return false };
+    let bytes = proof.to_bytes();
+    assert_eq!(TlogProof::from_bytes(&bytes).map(|proof| proof.to_bytes()).as_ref(), Ok(&bytes));
+    let policy = WitnessPolicy::unwitnessed(logs());
+    let holds = |entry: &str| proof.verify(&Digest::of(entry.as_bytes()), &policy, u64::MAX).is_ok();
+    assert!(!(holds("one") && holds("another")));
+    true
+}
+
+/// Trust policies: a quorum that is wanted is reached by all witnesses together, and never by none.
+pub fn witness_policy(data: &[u8]) -> bool {
+    let Ok(policy) = WitnessPolicy::parse(data) else { return false };
+    assert_eq!(policy.is_quorum(|_| true), policy.needs_witnesses());
+    assert!(!policy.is_quorum(|_| false));
+    true
 }
