@@ -4,8 +4,8 @@
 use lineal_facts::{Digest, Manifest, Statement, collision, json};
 use lineal_proof::bundle::{self, LogEntry};
 use lineal_proof::{
-    AddCheckpoint, Bundle, Checkpoint, EntryBundleId, Envelope, Leaf, Note, PublicKey, SignedModel, TileId, TlogProof, VerifierKey,
-    WitnessPolicy, checkpoint, envelope, tile, witness_message,
+    AddCheckpoint, Bundle, Checkpoint, EntryBundleId, Envelope, Leaf, Note, PublicKey, SignedModel, TileId,
+    TlogProof, VerifierKey, WitnessPolicy, checkpoint, envelope, tile, witness_message,
 };
 
 /// A parser and its property. Yields whether the bytes were accepted.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use lineal_engine::pipeline::{DataName, EnvName, Gate, Override, Pipeline};
 use lineal_engine::plan::{Plan, PlanDocument, PlanError, Resolved};
 use lineal_facts::{Digest, RunId, Timestamp};
+use lineal_store::BlobStore;
 use lineal_store::files::{self, Context};
 use lineal_store::tree::{self, StatCache};
 use serde::{Deserialize, Serialize};
@@ -124,6 +125,15 @@ pub async fn of_run(project: &Project, run: &RunId) -> Result<(Definition, Pipel
         lineal_facts::json::parse(&blobs.read(&plan.definition)?).map_err(|e| tampered(&e))?;
     let pipeline = parse(&blobs.read(&definition.pipeline)?, &definition.overrides, Path::new("pipeline"))?;
     Ok((definition, pipeline))
+}
+
+/// The blobs behind a run's plan: definition, pipeline and the files that gates name.
+pub fn blobs_of_plan(blobs: &BlobStore, plan: &Digest) -> Result<Vec<Digest>, Failure> {
+    let tampered = |e: &dyn std::error::Error| Failure::caused(Code::Tampered, e);
+    let plan: StoredRunPlan = serde_json::from_slice(&blobs.read(plan)?).map_err(|e| tampered(&e))?;
+    let definition: Definition =
+        lineal_facts::json::parse(&blobs.read(&plan.definition)?).map_err(|e| tampered(&e))?;
+    Ok([plan.definition, definition.pipeline].into_iter().chain(definition.files.into_values()).collect())
 }
 
 /// A failure of planning.

@@ -295,6 +295,7 @@ fn store_code(error: &StoreError) -> Code {
         StoreError::Json(_) | StoreError::Statement(_) | StoreError::Interrupted => Code::Internal,
         StoreError::Sign(_) | StoreError::Key(_) | StoreError::Keyring(_) => Code::Key,
         StoreError::Group(inner) => store_code(inner),
+        StoreError::Unindexed { source, .. } => store_code(source),
         StoreError::Blob(blob) => blob_code(blob),
         StoreError::Ledger(ledger) => ledger_code(ledger),
         StoreError::Index(index) => index_code(index),

@@ -10,12 +10,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lineal_facts::predicate::Artifact;
 use lineal_facts::{Digest, Predicate, Statement};
+use lineal_proof::keyring::KeyringError;
 use lineal_proof::{Hash, Keyring, Leaf};
 use lineal_store::ledger::{self, FindingKind};
 use lineal_store::store::statement_of;
 use lineal_store::{Index, IndexLocation, Ledger, LedgerError, tree};
 use serde::Serialize;
 
+use crate::definition::blobs_of_plan;
 use crate::failure::{Code, Failure, chain as error_chain, keyring_code};
 use crate::progress::{Event, Observer};
 use crate::project::Project;
@@ -25,6 +27,8 @@ pub use dependents::Dependent;
 
 /// Most findings whose dependents are looked for.
 const EXPLAINED_LIMIT: usize = 100;
+/// How often the index is compared before appends have to wait.
+const COMPARISONS_LIMIT: usize = 3;
 /// Entries that are read at a time.
 const CHUNK: u64 = 4096;
 
@@ -100,6 +104,12 @@ fn check_log(ledger: &Ledger, size: u64, observer: Observer<'_>) -> Vec<FsckFind
     let done = std::cell::Cell::new(0);
     let check = ledger.check(&|entries| observer(Event::Advanced { by: entries - done.replace(entries) }));
     observer(Event::Ended);
+    let witnessed = ledger.witnessed().err().map(|error| {
+        let failure = Failure::from(error);
+        let advice = "remove it and run `lineal ledger witness`";
+        let message = format!("{}; {advice}", failure.message);
+        FsckFinding::new("checkpoint", None, &Failure { message, ..failure })
+    });
     observer(Event::Began { what: "checking signatures".to_owned(), total: size });
     let advanced = |by| observer(Event::Advanced { by });
     let mut found = check.findings;
@@ -109,7 +119,7 @@ fn check_log(ledger: &Ledger, size: u64, observer: Observer<'_>) -> Vec<FsckFind
         let digest = found.position.and_then(|at| ledger.leaf(at, size).ok()).map(|leaf| leaf.data);
         FsckFinding { digest, ..FsckFinding::of_log(found) }
     };
-    found.iter().map(finding).collect()
+    found.iter().map(finding).chain(witnessed).collect()
 }
 
 /// Whether each statement's key counted where it stands. Yields what they say is stored, with the first position.
@@ -119,7 +129,9 @@ fn check_signers(
     findings: &mut Vec<FsckFinding>,
     observer: Observer<'_>,
 ) -> Artifacts {
-    let damaged: BTreeSet<u64> = findings.iter().filter_map(|finding| finding.position).collect();
+    // A tile is made from the entries; it is they that are read here.
+    let unread = findings.iter().filter(|finding| finding.kind != "tile");
+    let damaged: BTreeSet<u64> = unread.filter_map(|finding| finding.position).collect();
     let (mut keyring, mut artifacts) = (Keyring::default(), Artifacts::new());
     observer(Event::Began { what: "checking who signed".to_owned(), total: size });
     let read = for_each_statement(ledger, size, &mut |position, leaf, statement| {
@@ -135,11 +147,19 @@ fn check_signers(
                     other => keyring.admits(&signer, other, position).map(|_| ()),
                 };
                 if counts.is_ok() {
+                    let is_plan = matches!(statement.predicate, Predicate::RunSealed(_));
                     for artifact in statement.artifacts() {
-                        artifacts.entry(artifact.digest).or_insert((position, artifact));
+                        let stored = Stored { position, artifact, is_plan };
+                        artifacts.entry(stored.artifact.digest).or_insert(stored);
                     }
                 }
-                if let Err(error) = counts {
+                // What introduced the key may be among the damaged.
+                let unknown = |error: &KeyringError| {
+                    matches!(error, KeyringError::Unknown(_) | KeyringError::Record { .. })
+                };
+                if let Err(error) = counts.map_err(|e| (damaged.is_empty() || !unknown(&e)).then_some(e))
+                    && let Some(error) = error
+                {
                     let message = format!("ledger position {position}: {}", error_chain(&error));
                     let failure = Failure::new(keyring_code(&error), message);
                     let finding = FsckFinding::new("signer", Some(position), &failure);
@@ -157,8 +177,17 @@ fn check_signers(
     artifacts
 }
 
-/// Artefacts by digest, each with the position of the first statement that says it is stored.
-type Artifacts = BTreeMap<Digest, (u64, Artifact)>;
+/// Artefacts by digest.
+type Artifacts = BTreeMap<Digest, Stored>;
+
+/// What must be stored.
+struct Stored {
+    /// The first statement that says so.
+    position: u64,
+    artifact: Artifact,
+    /// Whether it is the plan of a run, behind which are more blobs.
+    is_plan: bool,
+}
 
 /// Hashes every blob of the artefacts again. Yields how many.
 fn check_blobs(
@@ -170,14 +199,16 @@ fn check_blobs(
     let blobs = project.store.blobs();
     let mut checked = BTreeSet::new();
     observer(Event::Began { what: "hashing blobs".to_owned(), total: artifacts.len() as u64 });
-    for (digest, (position, artifact)) in artifacts {
+    for (digest, Stored { position, artifact, is_plan }) in artifacts {
         observer(Event::Advanced { by: 1 });
         let mut damaged = |failure: Failure| {
             let message = format!("ledger position {position}: {}", failure.message);
             let finding = FsckFinding::new("blob", Some(position), &Failure { message, ..failure });
             findings.push(FsckFinding { digest: Some(digest), ..finding });
         };
-        match tree::blobs_of(blobs, artifact.kind, &digest) {
+        let all = tree::blobs_of(blobs, artifact.kind, &digest).map_err(Failure::from);
+        let behind = if is_plan { blobs_of_plan(blobs, &digest) } else { Ok(Vec::new()) };
+        match all.and_then(|all| Ok([all, behind?].concat())) {
             Ok(all) => {
                 for blob in all {
                     if checked.insert(blob)
@@ -187,7 +218,7 @@ fn check_blobs(
                     }
                 }
             }
-            Err(error) => damaged(error.into()),
+            Err(failure) => damaged(failure),
         }
     }
     observer(Event::Ended);
@@ -203,21 +234,36 @@ async fn check_index(project: &Project, findings: &[FsckFinding]) -> Result<Opti
     let location = IndexLocation::File(workspace.path().join("index.db"));
     let expected = Index::open(&location, &project.config.origin).await?;
     let about_index = |code, message: String| FsckFinding::new("index", None, &Failure::new(code, message));
-    let finding = match expected.catch_up(project.store.ledger()).await {
-        Ok(()) => {
-            let (expected, found) = (expected.dump().await?, project.store.index().dump().await?);
-            difference(&expected, &found).map(|row| {
-                let advice = "run `lineal ledger rebuild`";
-                about_index(
-                    Code::Tampered,
-                    format!("the index is not the one that the ledger gives: {row}; {advice}"),
-                )
-            })
-        }
-        Err(error) => Some(FsckFinding::new("index", None, &Failure::from(error))),
+    let finding = match compared(project, &expected).await {
+        Ok(row) => row.map(|row| {
+            let advice = "run `lineal ledger rebuild`";
+            about_index(
+                Code::Tampered,
+                format!("the index is not the one that the ledger gives: {row}; {advice}"),
+            )
+        }),
+        Err(failure) => Some(FsckFinding::new("index", None, &failure)),
     };
     expected.close().await;
     Ok(finding)
+}
+
+/// The first difference, at one size of the ledger: others may append meanwhile.
+async fn compared(project: &Project, expected: &Index) -> Result<Option<String>, Failure> {
+    let (ledger, index) = (project.store.ledger(), project.store.index());
+    for _ in 0..COMPARISONS_LIMIT {
+        expected.catch_up(ledger).await?;
+        let size = expected.size().await?;
+        let before = index.size().await?;
+        let (wanted, found) = (expected.dump().await?, index.dump().await?);
+        if before == size && index.size().await? == size {
+            return Ok(difference(&wanted, &found));
+        }
+    }
+    // They append faster than it is compared: they wait this once.
+    let _quiet = project.store.pause_appends().await?;
+    expected.catch_up(ledger).await?;
+    Ok(difference(&expected.dump().await?, &index.dump().await?))
 }
 
 /// The first row that only one of the two sorted dumps has.

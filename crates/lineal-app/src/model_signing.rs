@@ -193,7 +193,8 @@ async fn verify_in_ledger(
     let entry = bundle.entry.as_ref().ok_or_else(|| missing("the signature has no ledger entry"))?;
     let leaf = Leaf::from_bytes(&entry.leaf).map_err(|e| unverified(check, &e.into()))?;
     let ledger = project.store.ledger();
-    let logs = [ledger.verifier().clone()];
+    // Also those before the present one: what counts is the entry in the ledger as it is now.
+    let logs: Vec<VerifierKey> = ledger.log_keys().get().all().cloned().collect();
     let verified = bundle::verify(bundle, &leaf.key, &logs, None).map_err(|e| unverified(check, &e))?;
     // The entry must still be there: a checkpoint alone could be that of a log that was taken back.
     let head = ledger.head()?.ok_or_else(|| missing("the project's ledger is empty"))?;

@@ -21,8 +21,11 @@ impl Statement {
             Predicate::Provenance(record) => {
                 let internal = &record.build_definition.internal_parameters;
                 let byproducts = record.run_details.byproducts.iter().map(|by| file(by.digest.sha256()));
+                let code =
+                    record.build_definition.resolved_dependencies.iter().filter(|on| on.name == "code");
+                let code = code.map(|on| artifact(ArtifactKind::Directory, on.digest.sha256()));
                 let documents = byproducts.chain([file(internal.key_document)]);
-                internal.outputs.values().cloned().chain(documents).collect()
+                internal.outputs.values().cloned().chain(documents).chain(code).collect()
             }
             Predicate::RunSealed(record) => vec![file(record.plan)],
             Predicate::TestResult(record) => {

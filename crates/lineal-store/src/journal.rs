@@ -31,7 +31,7 @@ const READ_LIMIT_BYTES: u64 = 1 << 30;
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
     /// Something before the end is not as it was written: acknowledged statements may be gone.
-    #[error("journal `{}` is damaged at byte {offset}, and good records follow; see `lineal ledger fsck`", path.display())]
+    #[error("journal `{}` is damaged at byte {offset}, and good records follow; docs/formats.md says what to do", path.display())]
     Damaged {
         /// Which segment.
         path: PathBuf,

@@ -61,6 +61,12 @@ struct Waiting {
     answer: oneshot::Sender<Result<u64, Arc<StoreError>>>,
 }
 
+/// While it lives, nobody appends.
+#[derive(Debug)]
+pub struct AppendsPaused {
+    _lock: File,
+}
+
 /// A statement that is durable and in the ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Committed {
@@ -94,9 +100,17 @@ pub enum StoreError {
     /// Not in the ledger.
     #[error("statement {0} is not in the ledger")]
     UnknownStatement(Digest),
-    /// Another commit of the same group failed, and this one with it.
-    #[error("the group commit failed: {0}")]
+    /// It failed together with others that were written at the same time.
+    #[error("{}", describe(.0))]
     Group(Arc<Self>),
+    /// It is recorded for good; only the index does not have it yet.
+    #[error("recorded in the ledger from entry {position} on, so do not repeat it; but the index is behind: {}", describe(.source))]
+    Unindexed {
+        /// Of the first statement of the group.
+        position: u64,
+        /// Why.
+        source: Box<Self>,
+    },
     /// The process that wrote the group was interrupted; the ledger tells whether it was published.
     #[error("the commit was interrupted; look in the ledger before you repeat it")]
     Interrupted,
@@ -271,6 +285,11 @@ impl Store {
         Ok(self.ledger.statement(entry.position, digest)?)
     }
 
+    /// Keeps others from appending until the answer is dropped.
+    pub async fn pause_appends(&self) -> Result<AppendsPaused, StoreError> {
+        Ok(AppendsPaused { _lock: lock(&self.root).await? })
+    }
+
     /// Empties the index and makes it again from the ledger.
     pub async fn rebuild_index(&self) -> Result<(), StoreError> {
         let _lock = lock(&self.root).await?;
@@ -354,9 +373,11 @@ impl Store {
         }
         let entries = group.iter_mut().flat_map(|waiting| std::mem::take(&mut waiting.entries)).collect();
         self.append(entries).await?;
-        self.index.catch_up(&self.ledger).await?;
+        let indexed = self.index.catch_up(&self.ledger).await;
         drop(lock);
-        Ok(first)
+        let unindexed =
+            |error| StoreError::Unindexed { position: first, source: Box::new(StoreError::from(error)) };
+        indexed.map(|()| first).map_err(unindexed)
     }
 
     /// Makes blobs and `entries` durable and publishes the checkpoint over them. The caller holds the lock.
@@ -507,6 +528,21 @@ fn admitted(keyring: &Keyring, position: u64, waiting: &Waiting) -> Result<Optio
         }
     }
     Ok(after)
+}
+
+/// The error with its causes: whoever gets it gets no chain.
+fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
 }
 
 /// Whether a commit was refused because this key was revoked.

@@ -455,7 +455,7 @@ pub(crate) enum LedgerCommand {
     Witness,
     /// Check everything that is stored: log, statements, signatures, blobs, index. Changes nothing.
     #[command(
-        after_help = "Names each difference, its file, and what rests on it. Exit code 5: something was changed; 1: something\nis missing or not trusted.\n\nExamples:\n  lineal ledger fsck\n  lineal ledger fsck --json"
+        after_help = "Names each difference, its file, and what rests on it. Exit code 5: something\nwas changed; 1: something is missing or not trusted.\n\nExamples:\n  lineal ledger fsck\n  lineal ledger fsck --json"
     )]
     Fsck,
     /// Write an audit folder: log, keys and statements with proofs, to be checked offline and without Lineal.

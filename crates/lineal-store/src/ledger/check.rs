@@ -89,15 +89,10 @@ impl Ledger {
     /// hears how many entries are done.
     pub fn check(&self, progress: &dyn Fn(u64)) -> LogCheck {
         let mut findings = Vec::new();
-        if let Err(error) = self.journal.read() {
-            findings.push(Finding {
-                kind: FindingKind::Journal,
-                position: None,
-                path: self.layout.journal.clone(),
-                message: error.to_string(),
-            });
-        }
-        let head = match self.head() {
+        let head = self.head();
+        // After the checkpoint: the journal is never behind it.
+        findings.extend(self.check_journal(head.as_ref().ok().and_then(Option::as_ref)));
+        let head = match head {
             Ok(Some(head)) => head,
             Ok(None) => return LogCheck { head: None, findings },
             Err(error) => {
@@ -213,6 +208,27 @@ impl Ledger {
         }
         let error = leaf.verify(statement).err()?;
         Some((FindingKind::Signature, format!("entry {position}: {}", describe(&error))))
+    }
+
+    fn check_journal(&self, head: Option<&Head>) -> Option<Finding> {
+        let message = match self.journal.read() {
+            Ok(content) => {
+                let end = content.records.last().map(|record| record.after().size)?;
+                let published = head.map_or(0, |head| head.size);
+                (end < published).then(|| {
+                    format!(
+                        "the journal ends at {end} entries, {published} are published: its end is damaged"
+                    )
+                })?
+            }
+            Err(error) => describe(&error),
+        };
+        Some(Finding {
+            kind: FindingKind::Journal,
+            position: None,
+            path: self.layout.journal.clone(),
+            message,
+        })
     }
 
     fn about_checkpoint(&self, kind: FindingKind, message: String) -> Finding {

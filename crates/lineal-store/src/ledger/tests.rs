@@ -196,6 +196,42 @@ fn what_was_changed_is_never_signed_over() {
 }
 
 #[test]
+fn statements_are_never_written_behind_missing_ones() {
+    let mut world = world();
+    world.append(0..3).unwrap();
+    let pack = world.folder.path().join("statements/000");
+    let good = fs::read(&pack).unwrap();
+    fs::remove_file(&pack).unwrap();
+    world.writer = Writer::default();
+    assert!(matches!(world.append(3..4), Err(LedgerError::StatementMissing { position: 0 })));
+    fs::write(&pack, &good[..good.len() - 1]).unwrap();
+    assert!(matches!(world.append(3..4), Err(LedgerError::StatementMissing { position: 2 })));
+    // Without the mark everything is written again from the journal.
+    fs::remove_file(world.folder.path().join("journal/mark")).unwrap();
+    world.append(4..5).unwrap();
+    assert_eq!(world.check(), []);
+}
+
+#[test]
+fn a_journal_that_lost_its_end_is_found_and_can_go() {
+    let mut world = world();
+    world.append(0..3).unwrap();
+    world.append(3..4).unwrap();
+    let segment = world.folder.path().join("journal/0000000001");
+    let mut bytes = fs::read(&segment).unwrap();
+    let end = bytes.len() - 1;
+    bytes[end] ^= 1;
+    fs::write(&segment, bytes).unwrap();
+    let findings = world.check();
+    assert_eq!(findings.iter().map(|finding| finding.kind).collect::<Vec<_>>(), [FindingKind::Journal]);
+    world.writer = Writer::default();
+    assert!(matches!(world.append(4..5), Err(LedgerError::Contradiction(_))));
+    fs::remove_dir_all(world.folder.path().join("journal")).unwrap();
+    world.append(4..5).unwrap();
+    assert_eq!(world.check(), []);
+}
+
+#[test]
 fn a_checkpoint_of_another_key_is_refused() {
     let mut world = world();
     world.append(0..3).unwrap();

@@ -188,6 +188,7 @@ impl State {
                 consequences.compare(ledger)?;
             }
         }
+        state.find_pack_end(ledger)?;
         ledger.journal.cut(content.end)?;
         if last.size > published_size {
             ledger.journal.secure(&content)?;
@@ -224,6 +225,18 @@ impl State {
         let pack_bytes = layout::pack_length(&pack.unwrap_or_default(), bundle.len())
             .ok_or(LedgerError::StatementMissing { position: base.size.saturating_sub(1) })?;
         Ok(Self { edge, bundle, pack_bytes, note, end, replaced: BTreeSet::new() })
+    }
+
+    /// Finds where the next statement goes. Refuses to write behind statements that are not there; one that was changed
+    /// stops nothing, because no other one depends on it.
+    fn find_pack_end(&mut self, ledger: &Ledger) -> Result<(), LedgerError> {
+        let first = self.edge.size() - self.bundle.len() as u64;
+        let pack =
+            ledger.disk.read(&ledger.layout.pack(first / WIDTH), TILE_LIMIT_BYTES)?.unwrap_or_default();
+        let position = first + layout::decode_pack(&pack).len() as u64;
+        self.pack_bytes = layout::pack_length(&pack, self.bundle.len())
+            .ok_or(LedgerError::StatementMissing { position })?;
+        Ok(())
     }
 
     fn append(
@@ -396,6 +409,9 @@ impl Ledger {
         // Another process may just have appended, and marked it since.
         if found == size || self.read_mark()? != Some((end, size)) {
             return Ok(false);
+        }
+        if found == 0 {
+            return Err(LedgerError::Missing(self.layout.checkpoint()));
         }
         Err(LedgerError::Contradiction(format!(
             "the checkpoint says {found} entries, {size} were published: one of an earlier time was put back"

@@ -47,8 +47,9 @@ fn a_changed_tile_and_a_changed_entry_are_told_apart() {
     let path = tile(&sealed.project, "0");
     let good = fs::read(&path).unwrap();
     flip(&path);
+    // Nothing that was signed is accused with it.
     let found = findings(&sealed, 5, "tampered");
-    assert!(found.iter().any(|(kind, ..)| kind == "tile"), "{found:?}");
+    assert!(found.iter().all(|(kind, ..)| kind == "tile"), "{found:?}");
     fs::write(&path, good).unwrap();
     flip(&tile(&sealed.project, "entries"));
     let found = findings(&sealed, 5, "tampered");
@@ -82,6 +83,38 @@ fn a_changed_file_of_a_snapshot_names_snapshot_steps_and_run() {
     assert_eq!(nouns, &["dataset", "provenance", "provenance", "run-sealed"]);
     let text = sealed.project.lineal(&["ledger", "fsck"]).stdout;
     assert!(text.contains("DAMAGED") && text.contains("on it rests: #"), "{text}");
+}
+
+#[test]
+fn every_blob_that_anything_rests_on_is_hashed() {
+    let sealed = Sealed::new();
+    let whole = sealed.project.json(&["ledger", "fsck"])["blobs"].as_u64().unwrap();
+    let mut stored = 0;
+    for folder in fs::read_dir(sealed.project.path(".lineal/blobs/sha256")).unwrap() {
+        for blob in fs::read_dir(folder.unwrap().path()).unwrap() {
+            stored += 1;
+            let (blob, aside) = (blob.unwrap().path(), sealed.project.path("aside"));
+            fs::rename(&blob, &aside).unwrap();
+            let found = findings(&sealed, 1, "not-verified");
+            assert!(found.iter().any(|(kind, ..)| kind == "blob"), "{}: {found:?}", blob.display());
+            fs::rename(&aside, &blob).unwrap();
+        }
+    }
+    assert_eq!(stored, whole, "each blob has a statement that it belongs to");
+}
+
+#[test]
+fn appends_meanwhile_are_no_damage() {
+    let sealed = Sealed::new();
+    for round in 0..3 {
+        let add = |number: u32| {
+            let tag = format!("t{round}-{number}");
+            sealed.project.start(&["data", "add", "d", "table.csv", "--tag", &tag, "--json"])
+        };
+        let adding: Vec<_> = (0..4).map(add).collect();
+        assert_eq!(sealed.project.json(&["ledger", "fsck"])["ok"], true);
+        adding.into_iter().for_each(|started| assert!(started.finish().status.success()));
+    }
 }
 
 #[test]

@@ -150,6 +150,9 @@ fn what_we_sign_others_verify() {
         project.write("copy/d/x", "1\n");
     }
     project.json(&[&verify[..], &["--project", "--ignore", "modeling_x.py"]].concat());
+    // A signature outlives the log key that signed its checkpoint.
+    project.json(&["ledger", "rotate", "--log"]);
+    project.json(&[&verify[..], &["--project", "--ignore", "modeling_x.py"]].concat());
 }
 
 #[test]
