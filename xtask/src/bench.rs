@@ -1,5 +1,6 @@
-//! `cargo xtask bench spine`: what the parts that everything rests on cost, in a release build.
+//! `cargo xtask bench`: what the parts that everything rests on cost, in a release build.
 
+mod ledger;
 mod measure;
 mod project;
 mod served;
@@ -12,6 +13,7 @@ use serde_json::Value;
 use crate::setup::{self, Flights};
 use crate::shell;
 use crate::workspace::Workspace;
+pub(crate) use ledger::ledger;
 use measure::Measured;
 use project::Project;
 use served::Served;
@@ -45,7 +47,7 @@ pub(crate) fn spine(workspace: &Workspace) -> Result<()> {
         ("abort and gateway", |bench| bench.served()),
         ("gateway under load", |bench| bench.load()),
     ];
-    println!("{:<58}  {:<44}  {:>8}  {:>8}", "WORK", "RESULT", "CPU s", "RSS MiB");
+    Row::print_header();
     for (name, part) in parts {
         for row in shell::timed(&format!("measuring: {name}"), || part(&bench))? {
             row.print();
@@ -55,6 +57,10 @@ pub(crate) fn spine(workspace: &Workspace) -> Result<()> {
 }
 
 impl Row {
+    fn print_header() {
+        println!("{:<58}  {:<44}  {:>8}  {:>8}", "WORK", "RESULT", "CPU s", "RSS MiB");
+    }
+
     fn print(&self) {
         let Self { what, result, measured } = self;
         let (cpu, memory) = measured.as_ref().map_or(("-".to_owned(), "-".to_owned()), |m| {
@@ -71,12 +77,16 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
+    fn python(&self) -> std::path::PathBuf {
+        self.flights.train.join("bin/python")
+    }
+
     /// A chain of steps that copy one small file, then the same again with nothing to do.
     fn steps(&self) -> Result<Vec<Row>> {
         let project = Project::new(&self.lineal, &project::chain(STEPS))?;
         let run = |folder: &std::path::Path| {
             measure::measure(
-                &self.flights.train,
+                &self.python(),
                 Command::new(&self.lineal).current_dir(folder).arg("--quiet").arg("run"),
             )
         };
@@ -113,7 +123,7 @@ impl Bench<'_> {
                 "--callers",
                 callers,
             ]);
-            let measured = measure::measure(&self.flights.train, &command)?;
+            let measured = measure::measure(&self.python(), &command)?;
             let answer: Value = serde_json::from_str(&measured.output).context("lineal bench")?;
             let rate = answer["entries_per_second"].as_f64().context("lineal bench names no rate")?;
             Ok(Row {

@@ -85,6 +85,12 @@ enum Soak {
 enum Bench {
     /// Steps, ledger, routing and the gateway.
     Spine,
+    /// The disk, durable appends, commands over a large ledger, and a peer on the same disk.
+    Ledger {
+        /// Entries of the large ledger.
+        #[arg(long, default_value_t = 100_000)]
+        entries: u64,
+    },
 }
 
 fn main() -> ExitCode {
@@ -109,5 +115,6 @@ fn run(task: &Task) -> anyhow::Result<()> {
         Task::Fuzz { name, seconds } => fuzz::fuzz(&workspace, name.as_deref(), *seconds),
         Task::Soak { what: Soak::Ledger { rounds } } => soak::ledger(&workspace, *rounds),
         Task::Bench { what: Bench::Spine } => bench::spine(&workspace),
+        Task::Bench { what: Bench::Ledger { entries } } => bench::ledger(&workspace, *entries),
     }
 }

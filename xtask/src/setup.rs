@@ -26,6 +26,17 @@ pub(crate) fn setup(workspace: &Workspace) -> Result<()> {
     Flights::ensure(workspace, &python).map(|_| ())
 }
 
+/// The system's Python.
+pub(crate) fn python() -> Result<Python> {
+    system::ensure()
+}
+
+/// The program around Tessera's POSIX driver: `tessera-bench LOG BUNDLES WRITERS ENTRIES`.
+pub(crate) fn tessera(workspace: &Workspace) -> Result<std::path::PathBuf> {
+    system::ensure_go()?;
+    go::tessera(workspace)
+}
+
 /// Makes sure of what the example needs, which is less: no tools by others.
 pub(crate) fn example(workspace: &Workspace) -> Result<Flights> {
     let python = system::ensure()?;

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -51,6 +52,8 @@ struct CommitQueue {
     /// Short critical sections only, never across an await.
     waiting: Mutex<VecDeque<Waiting>>,
     leader: tokio::sync::Mutex<()>,
+    /// Groups that were written.
+    groups: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -200,6 +203,11 @@ impl Store {
         &self.index
     }
 
+    /// Group commits that this store has written since it was opened: one record of the journal each.
+    pub fn groups(&self) -> u64 {
+        self.queue.groups.load(Ordering::Relaxed)
+    }
+
     /// The keys.
     pub fn keys(&self) -> &Keys {
         &self.keys
@@ -331,6 +339,7 @@ impl Store {
     async fn write_group(&self, mut group: Vec<Waiting>) {
         match self.write(&mut group).await {
             Ok(mut position) => {
+                self.queue.groups.fetch_add(u64::from(!group.is_empty()), Ordering::Relaxed);
                 for waiting in group {
                     let first = position;
                     position += waiting.statements.len() as u64;

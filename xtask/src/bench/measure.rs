@@ -33,9 +33,9 @@ pub(super) struct Measured {
     pub(super) output: String,
 }
 
-/// Runs a program that must end well; `environment` is a Python environment.
-pub(super) fn measure(environment: &Path, command: &Command) -> Result<Measured> {
-    let mut python = Command::new(environment.join("bin/python"));
+/// Runs a program that must end well; `python` is an interpreter.
+pub(super) fn measure(python: &Path, command: &Command) -> Result<Measured> {
+    let mut python = Command::new(python);
     python.args(["-I", "-c", SCRIPT]).arg(command.get_program()).args(command.get_args());
     if let Some(folder) = command.get_current_dir() {
         python.current_dir(folder);

@@ -1,5 +1,5 @@
 //! Go programs by others that check what Lineal writes, for the tests of the binary: cosign, and our small program
-//! around the checksum database's code.
+//! around the checksum database's code. And a log by others that the bench compares ours with.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -17,6 +17,7 @@ const COSIGN: &str = "github.com/sigstore/cosign/v3/cmd/cosign@v3.1.3";
 const NEWEST_NEEDED: (u32, u32) = (1, 26);
 const TOOLCHAIN: &str = "golang.org/toolchain@v0.0.1-go1.26.8";
 const CHECK: &str = "docs/verify/go";
+const TESSERA: &str = "tools/peers/tessera";
 
 /// Builds what is missing, and the links by which tests find it.
 pub(crate) fn ensure(workspace: &Workspace) -> Result<()> {
@@ -45,6 +46,25 @@ pub(crate) fn ensure(workspace: &Workspace) -> Result<()> {
         })
     })?;
     link(workspace, "cosign", &cosign)
+}
+
+/// Our small program around Tessera's POSIX driver, which the bench compares with.
+pub(crate) fn tessera(workspace: &Workspace) -> Result<PathBuf> {
+    let shelf = Shelf::find(workspace, "go");
+    let go = go(&shelf)?;
+    let version = shell::output(&mut go.command("version"))?;
+    let source = workspace.root.join(TESSERA);
+    let [main, module, sums] = ["main.go", "go.mod", "go.sum"].map(|name| read(&source.join(name)));
+    let folder = shelf.folder("tessera", &[&main?, &module?, &sums?, version.as_bytes()], |folder| {
+        shell::timed("building the program around Tessera", || {
+            fs::create_dir_all(folder).with_context(|| format!("cannot create `{}`", folder.display()))?;
+            shell::quiet(go.command("vet").arg("./...").current_dir(&source))?;
+            let mut build = go.command("build");
+            build.args(["-trimpath", "-o"]).arg(folder.join("tessera-bench")).arg(".");
+            shell::quiet(build.current_dir(&source))
+        })
+    })?;
+    Ok(folder.join("tessera-bench"))
 }
 
 struct Go {

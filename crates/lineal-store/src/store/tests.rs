@@ -65,6 +65,7 @@ async fn commits_are_numbered_durable_and_indexed() {
 async fn concurrent_commits_share_groups_and_lose_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(folder.path()).await;
+    let before = store.groups();
     let tasks: Vec<_> = (0..50)
         .map(|n| {
             let store = store.clone();
@@ -78,6 +79,8 @@ async fn concurrent_commits_share_groups_and_lose_nothing() {
     positions.sort_unstable();
     assert_eq!(positions, (1..51).collect::<Vec<_>>());
     assert_eq!(checked_size(&store), 51);
+    let groups = store.groups() - before;
+    assert!((1..50).contains(&groups), "{groups} groups of 50 commits");
 }
 
 #[tokio::test]

@@ -8,10 +8,10 @@ use lineal_app::control::{Action, LaneStatus};
 use lineal_app::{Code, Failure, Project, serving};
 use lineal_facts::ModelVersion;
 use lineal_http::api::StartRollout;
-use serde::Serialize;
 
 use super::super::traffic::{self, Line};
 use super::super::{Done, parsed};
+use super::quantiles::{Quantiles, quantiles};
 use crate::client::Client;
 use crate::printer::Printer;
 
@@ -46,14 +46,6 @@ pub(crate) struct GatewayArguments {
     /// Seconds for each of the two ways.
     #[arg(long, default_value_t = 10)]
     seconds: u32,
-}
-
-#[derive(Debug, Serialize)]
-struct Quantiles {
-    count: usize,
-    p50_ms: f64,
-    p99_ms: f64,
-    max_ms: f64,
 }
 
 /// Starts a rollout, waits until a key is answered by the canary, aborts, and waits until the stable version answers
@@ -185,14 +177,4 @@ impl Prober {
         }
         Ok(times_ms)
     }
-}
-
-fn quantiles(mut times_ms: Vec<f64>) -> Quantiles {
-    times_ms.sort_by(f64::total_cmp);
-    let at = |q: f64| {
-        let position = ((times_ms.len() as f64 * q).ceil() as usize).max(1) - 1;
-        let value = times_ms.get(position).copied().unwrap_or(0.0);
-        (value * 100.0).round() / 100.0
-    };
-    Quantiles { count: times_ms.len(), p50_ms: at(0.5), p99_ms: at(0.99), max_ms: at(1.0) }
 }
