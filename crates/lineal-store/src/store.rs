@@ -1,10 +1,12 @@
 //! The store as a whole: open, repair, commit.
 
+mod log_end;
+
 use std::collections::VecDeque;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use lineal_facts::json::JsonError;
@@ -21,7 +23,8 @@ use crate::blob::{BlobError, BlobStore};
 use crate::files::{self, Context, FileError};
 use crate::index::{Index, IndexError, IndexLocation};
 use crate::keys::{KeyError, Keys, SystemSigner};
-use crate::ledger::{Head, Ledger, LedgerEntry, LedgerError, Sign, Writer};
+use crate::ledger::{Head, Ledger, LedgerEntry, LedgerError, Writer};
+use log_end::LogEnd;
 
 /// Most statements in one group commit; more wait for the next one.
 const GROUP_LIMIT: usize = 4096;
@@ -424,54 +427,6 @@ impl Store {
         }
         self.ledger.log_keys().reload()?;
         Ok(())
-    }
-}
-
-/// The end of the log, and what it takes to move it.
-#[derive(Clone)]
-struct LogEnd {
-    ledger: Ledger,
-    keys: Keys,
-    writer: Arc<Mutex<Writer>>,
-}
-
-impl LogEnd {
-    fn append(&self, entries: &[LedgerEntry]) -> Result<Head, StoreError> {
-        self.with_signers(|writer, sign| writer.append(&self.ledger, sign, entries))
-    }
-
-    /// Removes, when there is enough of it, what the log needs no more. In the background: it waits for the disk.
-    fn tidy(self, root: &Path) {
-        let begun = self.writer().begin_tidying(&self.ledger);
-        // An error is one of reading the journal's folder: the next append meets it.
-        let Ok(Some(tidying)) = begun else { return };
-        let root = root.to_owned();
-        tokio::task::spawn_blocking(move || {
-            let synced = tidying.sync(&self.ledger);
-            let _lock = wait_for_lock(&root)?;
-            // After an error the journal is kept and the next append begins with a repair.
-            Ok::<_, StoreError>(self.writer().remove(&self.ledger, tidying, synced)?)
-        });
-    }
-
-    fn writer(&self) -> MutexGuard<'_, Writer> {
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn load(&self) -> Result<(), StoreError> {
-        self.with_signers(|writer, sign| writer.load(&self.ledger, sign))
-    }
-
-    /// While a next log key lies there, both sign: it may be the one that the entry introduces.
-    fn with_signers<T>(
-        &self,
-        act: impl FnOnce(&mut Writer, &Sign<'_>) -> Result<T, LedgerError>,
-    ) -> Result<T, StoreError> {
-        let (current, next) = (self.keys.load_log_key()?, self.keys.next_log_key()?);
-        Ok(act(&mut self.writer(), &|checkpoint| match &next {
-            Some(next) => current.hand_over(next, checkpoint),
-            None => current.sign(checkpoint),
-        })?)
     }
 }
 
