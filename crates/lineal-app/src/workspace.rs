@@ -1,9 +1,11 @@
 //! Directories for work in progress that vanish with it, even after `kill -9`.
 
 use std::fs::{self, File};
+use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 
 use lineal_store::files::Context;
+use rustix::fs::{AtFlags, CWD, linkat};
 
 use crate::failure::Failure;
 use crate::project::Project;
@@ -26,11 +28,7 @@ impl Workspace {
             .prefix(&format!("{name}-"))
             .tempdir_in(&parent)
             .context("create a directory in", &parent)?;
-        // Locked before it has the name that others look at: an unlocked `lock` means a dead owner.
-        let new_path = directory.path().join("lock.new");
-        let lock = File::create(&new_path).context("create", &new_path)?;
-        lock.lock().context("lock", &new_path)?;
-        fs::rename(&new_path, directory.path().join("lock")).context("rename", &new_path)?;
+        let lock = locked_file(directory.path())?;
         Ok(Self { path: directory.keep(), lock })
     }
 
@@ -56,6 +54,24 @@ impl Drop for Workspace {
     fn drop(&mut self) {
         remove(&self.path);
     }
+}
+
+/// Makes the file `lock`, locked before it has that name: an unlocked one means a dead owner.
+fn locked_file(directory: &Path) -> Result<File, Failure> {
+    let path = directory.join("lock");
+    // Without a name until it is locked, so that a kill leaves an empty directory, as one before it does.
+    let lock = tempfile::tempfile_in(directory).context("create a file in", directory)?;
+    lock.lock().context("lock", &path)?;
+    let nameless = format!("/proc/self/fd/{}", lock.as_raw_fd());
+    if linkat(CWD, nameless, CWD, &path, AtFlags::SYMLINK_FOLLOW).is_ok() {
+        return Ok(lock);
+    }
+    // A file system without nameless files.
+    let new_path = directory.join("lock.new");
+    let lock = File::create(&new_path).context("create", &new_path)?;
+    lock.lock().context("lock", &new_path)?;
+    fs::rename(&new_path, &path).context("rename", &new_path)?;
+    Ok(lock)
 }
 
 /// Whether nobody holds the lock of the directory `path`.
