@@ -130,5 +130,5 @@ async fn only_loopback_is_bound() {
 fn the_description_names_every_route() {
     let description: Value = serde_json::from_str(&crate::openapi::document()).unwrap();
     let paths: Vec<&String> = description["paths"].as_object().unwrap().keys().collect();
-    assert_eq!(paths.len(), 6, "{paths:?}");
+    assert_eq!(paths.len(), 7, "{paths:?}");
 }
