@@ -6,6 +6,7 @@ use std::fmt;
 use lineal_engine::gate::PathError;
 use lineal_engine::pipeline::{OverrideError, PipelineError};
 use lineal_facts::StatementError;
+pub use lineal_facts::error::chain;
 use lineal_facts::name::NameError;
 use lineal_proof::checkpoint::CheckpointError;
 use lineal_proof::keyring::KeyringError;
@@ -143,21 +144,6 @@ impl Failure {
     pub fn caused(code: Code, error: &dyn Error) -> Self {
         Self { code, message: chain(error) }
     }
-}
-
-/// `a: b: c` for an error and its sources.
-pub fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }
 
 impl fmt::Display for Failure {

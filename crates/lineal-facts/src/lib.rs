@@ -6,10 +6,12 @@
 //! * [`json`]: RFC 8785 canonical bytes and a reader that refuses duplicate keys.
 //! * [`manifest`]: a directory as one canonical document, whose digest is its identity. [`collision`]: names that
 //!   another file system would take for one.
+//! * [`error`]: the causes of an error in one line.
 //! * [`statement`] and [`predicate`]: the in-toto statements that enter the ledger.
 
 pub mod collision;
 pub mod digest;
+pub mod error;
 pub mod json;
 pub mod manifest;
 pub mod name;

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use lineal_facts::error::chain;
 use lineal_facts::json::JsonError;
 use lineal_facts::predicate::{KeyRecord, KeyRole, KeyState};
 use lineal_facts::statement::{PAYLOAD_TYPE, Subject};
@@ -107,10 +108,10 @@ pub enum StoreError {
     #[error("statement {0} is not in the ledger")]
     UnknownStatement(Digest),
     /// It failed together with others that were written at the same time.
-    #[error("{}", describe(.0))]
+    #[error("{}", chain(.0))]
     Group(Arc<Self>),
     /// It is recorded for good; only the index does not have it yet.
-    #[error("recorded in the ledger from entry {position} on, so do not repeat it; but the index is behind: {}", describe(.source))]
+    #[error("recorded in the ledger from entry {position} on, so do not repeat it; but the index is behind: {}", chain(.source))]
     Unindexed {
         /// Of the first statement of the group.
         position: u64,
@@ -492,21 +493,6 @@ fn admitted(keyring: &Keyring, position: u64, waiting: &Waiting) -> Result<Optio
         }
     }
     Ok(after)
-}
-
-/// The error with its causes: whoever gets it gets no chain.
-fn describe(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }
 
 /// Whether a commit was refused because this key was revoked.

@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use lineal_facts::error::chain;
 use lineal_proof::tile::{self, TILE_WIDTH};
 use lineal_proof::{Edge, EntryBundleId, Hash, Leaf, TileId, tree};
 
@@ -96,7 +97,7 @@ impl Ledger {
             Ok(Some(head)) => head,
             Ok(None) => return LogCheck { head: None, findings },
             Err(error) => {
-                findings.push(self.about_checkpoint(FindingKind::Checkpoint, describe(&error)));
+                findings.push(self.about_checkpoint(FindingKind::Checkpoint, chain(&error)));
                 return LogCheck { head: None, findings };
             }
         };
@@ -173,7 +174,7 @@ impl Ledger {
         let pack = match self.disk.read(&path, TILE_LIMIT_BYTES) {
             Ok(pack) => pack.unwrap_or_default(),
             Err(error) => {
-                let (position, message) = (Some(range.start), describe(&error));
+                let (position, message) = (Some(range.start), chain(&error));
                 let kind = FindingKind::StatementMissing;
                 return findings.push(Finding { kind, position, path, message });
             }
@@ -190,14 +191,14 @@ impl Ledger {
         if let Err(error) = visited {
             let id = EntryBundleId { index, width: bundle_width(index, size) };
             let (position, path) = (Some(range.start), self.layout.bundle(id));
-            findings.push(Finding { kind: FindingKind::Entries, position, path, message: describe(&error) });
+            findings.push(Finding { kind: FindingKind::Entries, position, path, message: chain(&error) });
         }
     }
 
     fn check_entry(&self, position: u64, entry: &[u8], statement: &[u8]) -> Option<(FindingKind, String)> {
         let leaf = match Leaf::from_bytes(entry) {
             Ok(leaf) => leaf,
-            Err(error) => return Some((FindingKind::Entries, describe(&error))),
+            Err(error) => return Some((FindingKind::Entries, chain(&error))),
         };
         match self.check_statement(position, &leaf.data, statement) {
             Ok(()) => {}
@@ -207,7 +208,7 @@ impl Ledger {
             Err(error) => return Some((FindingKind::StatementDamaged, error.to_string())),
         }
         let error = leaf.verify(statement).err()?;
-        Some((FindingKind::Signature, format!("entry {position}: {}", describe(&error))))
+        Some((FindingKind::Signature, format!("entry {position}: {}", chain(&error))))
     }
 
     fn check_journal(&self, head: Option<&Head>) -> Option<Finding> {
@@ -221,7 +222,7 @@ impl Ledger {
                     )
                 })?
             }
-            Err(error) => describe(&error),
+            Err(error) => chain(&error),
         };
         Some(Finding {
             kind: FindingKind::Journal,
@@ -260,7 +261,7 @@ impl Derivation<'_> {
                     let message = format!("tile `{}` {what}: it was changed", path.display());
                     self.found(FindingKind::Tile, index, path, message);
                 }
-                Err(error) => self.found(FindingKind::Tile, index, path, describe(&error)),
+                Err(error) => self.found(FindingKind::Tile, index, path, chain(&error)),
             }
         }
     }
@@ -271,10 +272,10 @@ impl Derivation<'_> {
         let (bundle_id, tile_id) = (EntryBundleId { index, width }, TileId { level: 0, index, width });
         let (bundle_path, tile_path) =
             (self.ledger.layout.bundle(bundle_id), self.ledger.layout.tile(tile_id));
-        let entries = self.entry_hashes(bundle_id).map_err(|error| describe(&error));
-        let tile = self.ledger.read_tile(tile_id).map_err(|error| describe(&error)).and_then(|bytes| {
+        let entries = self.entry_hashes(bundle_id).map_err(|error| chain(&error));
+        let tile = self.ledger.read_tile(tile_id).map_err(|error| chain(&error)).and_then(|bytes| {
             tile::decode_tile(&bytes, width)
-                .map_err(|e| format!("tile `{}`: {}", tile_path.display(), describe(&e)))
+                .map_err(|e| format!("tile `{}`: {}", tile_path.display(), chain(&e)))
         });
         match (entries, tile) {
             (Ok(entries), Ok(tile)) if entries == tile => entries,
@@ -340,16 +341,4 @@ impl Derivation<'_> {
     fn found_at(&mut self, kind: FindingKind, position: u64, path: PathBuf, message: String) {
         self.findings.push(Finding { kind, position: Some(position), path, message });
     }
-}
-
-/// The error with its causes.
-fn describe(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
