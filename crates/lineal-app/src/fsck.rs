@@ -304,10 +304,14 @@ fn explain(ledger: &Ledger, size: u64, findings: &mut [FsckFinding]) {
     }
 }
 
-type Visitor<'a> = dyn FnMut(u64, &Leaf, Result<Statement, Failure>) + 'a;
+pub(crate) type Visitor<'a> = dyn FnMut(u64, &Leaf, Result<Statement, Failure>) + 'a;
 
 /// Calls `visit` with every entry whose statement is there.
-fn for_each_statement(ledger: &Ledger, size: u64, visit: &mut Visitor<'_>) -> Result<(), LedgerError> {
+pub(crate) fn for_each_statement(
+    ledger: &Ledger,
+    size: u64,
+    visit: &mut Visitor<'_>,
+) -> Result<(), LedgerError> {
     for from in (0..size).step_by(CHUNK as usize) {
         let to = (from + CHUNK).min(size);
         let leaves = ledger.leaves(from, to, size)?;

@@ -15,7 +15,7 @@ use lineal_store::{Index, IndexLocation};
 use serde::Serialize;
 
 use crate::failure::{Code, Failure, chain as error_chain, keyring_code};
-use crate::fsck::FsckFinding;
+use crate::fsck::{FsckFinding, for_each_statement};
 use crate::project::Project;
 use crate::workspace::Workspace;
 
@@ -232,14 +232,15 @@ impl Checker<'_> {
         }
         let damaged: BTreeSet<u64> = found.iter().filter_map(|finding| finding.position).collect();
         let ledger = store.ledger().clone();
-        let leaves = ledger.leaves(0, head.size, head.size).unwrap_or_default();
-        let visited = ledger.for_each_statement(0, leaves.len() as u64, &mut |position, pae| {
+        let visited = for_each_statement(&ledger, head.size, &mut |position, leaf, statement| {
             if !damaged.contains(&position) {
-                self.collect_key(position, &leaves[position as usize].key.id(), pae);
+                self.collect_key(position, &leaf.key.id(), statement);
             }
-            Ok(())
         });
-        if let Err(error) = visited {
+        // What the check of the log has found is not told again.
+        if let Err(error) = visited
+            && found.is_empty()
+        {
             self.failed("ledger", &Failure::from(error));
         }
         self.log_keys();
@@ -254,11 +255,10 @@ impl Checker<'_> {
         Node { ok: self.findings.len() == before, ..Node::new("ledger", detail) }
     }
 
-    fn collect_key(&mut self, position: u64, signer: &Digest, pae: &[u8]) {
-        let statement = match statement_of(pae) {
+    fn collect_key(&mut self, position: u64, signer: &Digest, statement: Result<Statement, Failure>) {
+        let statement = match statement {
             Ok(statement) => statement,
-            Err(error) => {
-                let failure = Failure::from(error);
+            Err(failure) => {
                 return self.failed(&format!("statement at ledger position {position}"), &failure);
             }
         };
