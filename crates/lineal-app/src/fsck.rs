@@ -9,6 +9,7 @@ mod dependents;
 use std::collections::{BTreeMap, BTreeSet};
 
 use lineal_facts::predicate::Artifact;
+use lineal_facts::sequence::SeriesEnds;
 use lineal_facts::{Digest, Predicate, Statement};
 use lineal_proof::keyring::KeyringError;
 use lineal_proof::{Hash, Keyring, Leaf};
@@ -132,7 +133,8 @@ fn check_signers(
     // A tile is made from the entries; it is they that are read here.
     let unread = findings.iter().filter(|finding| finding.kind != "tile");
     let damaged: BTreeSet<u64> = unread.filter_map(|finding| finding.position).collect();
-    let (mut keyring, mut artifacts) = (Keyring::default(), Artifacts::new());
+    let (mut keyring, mut artifacts, mut series) =
+        (Keyring::default(), Artifacts::new(), SeriesEnds::default());
     observer(Event::Began { what: "checking who signed".to_owned(), total: size });
     let read = for_each_statement(ledger, size, &mut |position, leaf, statement| {
         observer(Event::Advanced { by: 1 });
@@ -147,6 +149,15 @@ fn check_signers(
                     other => keyring.admits(&signer, other, position).map(|_| ()),
                 };
                 if counts.is_ok() {
+                    // What a gap leaves may be among the damaged.
+                    if let Err(error) = series.visit(&statement, leaf.data)
+                        && damaged.is_empty()
+                    {
+                        let message = format!("ledger position {position}: {}", error_chain(&error));
+                        let failure = Failure::new(Code::Incomplete, message);
+                        let finding = FsckFinding::new("sequence", Some(position), &failure);
+                        findings.push(FsckFinding { digest: Some(leaf.data), ..finding });
+                    }
                     let is_plan = matches!(statement.predicate, Predicate::RunSealed(_));
                     for artifact in statement.artifacts() {
                         let stored = Stored { position, artifact, is_plan };
@@ -227,7 +238,7 @@ fn check_blobs(
 
 /// Whether the index is the one that the ledger gives. From a damaged ledger none can be made to compare with.
 async fn check_index(project: &Project, findings: &[FsckFinding]) -> Result<Option<FsckFinding>, Failure> {
-    if findings.iter().any(|finding| !matches!(finding.kind, "blob" | "signer")) {
+    if findings.iter().any(|finding| !matches!(finding.kind, "blob" | "signer" | "sequence")) {
         return Ok(None);
     }
     let workspace = Workspace::create(project, "fsck")?;

@@ -2,6 +2,7 @@
 //! ledger, and every blob that the statements name.
 
 mod chain;
+mod series;
 mod witnessed;
 
 use std::collections::BTreeSet;
