@@ -25,4 +25,5 @@ mod steps;
 mod tampering;
 mod thief;
 mod token;
+mod wasm;
 mod witness;
