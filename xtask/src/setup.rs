@@ -1,5 +1,5 @@
 //! What the other tasks need: programs of the system, Python environments from lock files, the example's data,
-//! Python and Go tools by others for the tests.
+//! Python, Go and Rust tools by others for the tests.
 //!
 //! Nothing is made twice: every folder carries a stamp with the digest of what it was made from. A folder without the
 //! right stamp is removed and made again.
@@ -7,6 +7,7 @@
 mod flights;
 mod go;
 mod peers;
+mod rust;
 mod shelf;
 mod system;
 
@@ -23,6 +24,7 @@ pub(crate) fn setup(workspace: &Workspace) -> Result<()> {
     peers::ensure(workspace, &python)?;
     system::ensure_go()?;
     go::ensure(workspace)?;
+    rust::ensure(workspace)?;
     Flights::ensure(workspace, &python).map(|_| ())
 }
 

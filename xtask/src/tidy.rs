@@ -3,6 +3,7 @@
 mod graph;
 mod licences;
 mod text;
+mod threats;
 
 use anyhow::{Result, bail};
 use cargo_metadata::Metadata;
@@ -44,6 +45,7 @@ pub(crate) const CHECKS: &[Check] = &[
     Check { name: "nothing is left to do", find: text::leftovers },
     Check { name: "npm locks name no registry", find: text::npm_locks },
     Check { name: "files end with a newline", find: text::last_line },
+    Check { name: "threats name tests that exist", find: threats::threats },
 ];
 
 /// Applies all rules and names every breach.

@@ -1,11 +1,21 @@
 //! The keys that sign statements: ECDSA on P-256 with SHA-256, the one type that every verifier of our files takes.
 
+#[cfg(not(target_family = "wasm"))]
+mod native;
+// Tests compare both.
+#[cfg(any(target_family = "wasm", test))]
+mod portable;
+
 use std::fmt;
 
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, ParsedPublicKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use lineal_facts::Digest;
+
+#[cfg(not(target_family = "wasm"))]
+use self::native as curve;
+#[cfg(target_family = "wasm")]
+use self::portable as curve;
 
 /// Longest DER signature over P-256: a sequence of two 33-byte integers.
 pub const SIGNATURE_LIMIT_BYTES: usize = 72;
@@ -41,7 +51,7 @@ pub struct SignError(pub String);
 pub struct PublicKey {
     point: [u8; POINT_BYTES],
     id: Digest,
-    parsed: ParsedPublicKey,
+    curve: curve::Point,
 }
 
 /// Something that holds a private key: a file, an agent, a key management service.
@@ -66,10 +76,9 @@ impl PublicKey {
         if point[0] != 4 {
             return Err(PublicKeyError("only uncompressed points are accepted"));
         }
-        let parsed = ParsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, point)
-            .map_err(|_| PublicKeyError("the point is not on the curve"))?;
+        let curve = curve::Point::new(&point).ok_or(PublicKeyError("the point is not on the curve"))?;
         let id = Digest::of(&[&SPKI_PREFIX[..], &point].concat());
-        Ok(Self { point, id, parsed })
+        Ok(Self { point, id, curve })
     }
 
     /// Reads DER SubjectPublicKeyInfo: the named curve and an uncompressed point, nothing else.
@@ -134,7 +143,7 @@ impl PublicKey {
         if signature_der.len() > SIGNATURE_LIMIT_BYTES {
             return Err(SignatureError);
         }
-        self.parsed.verify_sig(message, signature_der).map_err(|_| SignatureError)
+        if self.curve.verifies(message, signature_der) { Ok(()) } else { Err(SignatureError) }
     }
 }
 

@@ -41,6 +41,7 @@ rules! {
     leftovers = "nothing is left to do";
     npm_locks = "npm locks name no registry";
     last_line = "files end with a newline";
+    threats = "threats name tests that exist";
 }
 
 fn with(path: &str, text: &str) -> Material {
@@ -90,4 +91,34 @@ fn licence_expressions_are_evaluated() {
     assert!(!licences::allows("MIT AND GPL-3.0"));
     assert!(!licences::allows("MIT OR"));
     assert!(!licences::allows(""));
+}
+
+#[test]
+fn threats_without_a_test_are_found() {
+    let path = "docs/security/threats.md";
+    let find = |rows: &str| {
+        let mut material =
+            with(path, &format!("## Defended\n\n| Threat | Answer | Test |\n{rows}\n## Open\n| x | y |\n"));
+        let tests = "#[test]\nfn one() {}\nfn another<T>() {}\n";
+        for place in [
+            "crates/a/src/b/tests.rs",
+            "crates/lineal/tests/it/c.rs",
+            "crates/a/tests/it/d.rs",
+            "crates/a/tests/e.rs",
+        ] {
+            material.files.push(TextFile { path: place.to_owned(), text: tests.to_owned() });
+        }
+        threats::threats(&material).len()
+    };
+    assert_eq!(
+        find(
+            "| x | y | `a b::tests::one`, `another`; `b::tests`; `it c::one`; `a it d::{p,q}::one`; `a test e` |"
+        ),
+        0
+    );
+    assert_eq!(find("| x | y | `it c::one` |\n| x | y | none |\n"), 1);
+    for wrong in ["it c::two", "it x::one", "a b::tests::two", "b b::tests", "a test f", "one"] {
+        assert_eq!(find(&format!("| x | y | `{wrong}` |")), 1, "{wrong}");
+    }
+    assert_eq!(find(""), 1);
 }

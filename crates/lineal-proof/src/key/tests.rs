@@ -102,6 +102,116 @@ fn signatures_of_fixed_length_become_der() {
     }
 }
 
+/// The order of the group (SEC 2 section 2.4.2).
+const ORDER: &str = "ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551";
+
+/// What both implementations say; they must agree.
+#[track_caller]
+fn both(point: &[u8; POINT_BYTES], message: &[u8], signature: &[u8]) -> Option<bool> {
+    let native = native::Point::new(point).map(|point| point.verifies(message, signature));
+    let portable = portable::Point::new(point).map(|point| point.verifies(message, signature));
+    assert_eq!(native, portable, "{} {}", hex::encode(point), hex::encode(signature));
+    native
+}
+
+/// DER of r and s, each as these bytes.
+fn der(r: &[u8], s: &[u8]) -> Vec<u8> {
+    let integer = |bytes: &[u8]| [&[2, bytes.len() as u8], bytes].concat();
+    let body = [integer(r), integer(s)].concat();
+    [&[0x30, body.len() as u8], &body[..]].concat()
+}
+
+/// `order - value`, both of 32 bytes.
+fn negated(order: &[u8], value: &[u8]) -> Vec<u8> {
+    let mut borrow = 0;
+    let mut digits: Vec<u8> = std::iter::zip(order.iter().rev(), value.iter().rev())
+        .map(|(order, value)| {
+            let digit = i16::from(*order) - i16::from(*value) - borrow;
+            borrow = i16::from(digit < 0);
+            digit.rem_euclid(256) as u8
+        })
+        .collect();
+    digits.reverse();
+    digits
+}
+
+#[test]
+fn both_implementations_agree_on_changed_signatures() {
+    let signer = TestSigner::new();
+    let point = signer.public_key().point;
+    let signature = signer.sign(b"message").unwrap();
+    assert_eq!(both(&point, b"message", &signature), Some(true));
+    assert_eq!(both(&point, b"massage", &signature), Some(false));
+    for bit in 0..signature.len() * 8 {
+        let mut changed = signature.clone();
+        changed[bit / 8] ^= 1 << (bit % 8);
+        assert_eq!(both(&point, b"message", &changed), Some(false), "bit {bit}");
+    }
+    for length in 0..signature.len() {
+        assert_eq!(both(&point, b"message", &signature[..length]), Some(false));
+    }
+    assert_eq!(both(&point, b"message", &[&signature[..], &[0]].concat()), Some(false));
+}
+
+#[test]
+fn both_implementations_agree_on_other_spellings_and_ranges() {
+    use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
+    let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
+    let point = pair.public_key().as_ref().try_into().unwrap();
+    let order = hex::decode(ORDER).unwrap();
+    let fixed = pair.sign(&aws_lc_rs::rand::SystemRandom::new(), b"message").unwrap();
+    let (r, s) = fixed.as_ref().split_at(32);
+    let padded = |bytes: &[u8]| [&[0], bytes].concat();
+    let good = signature_to_der(fixed.as_ref()).unwrap();
+    assert_eq!(both(&point, b"message", &good), Some(true));
+    // ECDSA has two signatures for each; neither implementation asks for the smaller s.
+    let other = signature_to_der(&[r, &negated(&order, s)].concat()).unwrap();
+    assert_eq!(both(&point, b"message", &other), Some(true));
+    let zero = [0; 32];
+    let body = &good[2..];
+    let bad = [
+        // Two leading zeros, and none where the first bit is set.
+        der(&padded(&padded(r)), &padded(s)),
+        der(&[&[0x80], &r[1..]].concat(), &padded(s)),
+        // Lengths in the long form and without end.
+        [&[0x30, 0x81, body.len() as u8], body].concat(),
+        [&[0x30, 0x80], body, &[0, 0]].concat(),
+        // Zero, the order, and what is equal to r or s modulo the order in more digits.
+        signature_to_der(&[&zero, s].concat()).unwrap(),
+        signature_to_der(&[r, &zero].concat()).unwrap(),
+        signature_to_der(&[&order, s].concat()).unwrap(),
+        signature_to_der(&[r, &order].concat()).unwrap(),
+        der(&padded(&[0xff; 32]), &padded(&[0xff; 32])),
+        der(&padded(r), &[&[1], s].concat()),
+        // An empty integer, another tag, raw r and s.
+        der(&[], &[]),
+        [&[0x31, good[1]], body].concat(),
+        fixed.as_ref().to_vec(),
+        Vec::new(),
+    ];
+    for signature in bad {
+        assert_eq!(both(&point, b"message", &signature), Some(false), "{}", hex::encode(&signature));
+    }
+}
+
+#[test]
+fn both_implementations_agree_on_points() {
+    let good = TestSigner::new().public_key().point;
+    assert!(both(&good, b"", b"").is_some());
+    let coordinates = |x: [u8; 32], y: [u8; 32]| {
+        let bytes = [&[4], &x[..], &y].concat();
+        <[u8; POINT_BYTES]>::try_from(bytes).unwrap()
+    };
+    for point in [coordinates([0; 32], [0; 32]), coordinates([0xff; 32], [0xff; 32]), [4; POINT_BYTES]] {
+        assert_eq!(both(&point, b"", b""), None);
+    }
+    for bit in 8..POINT_BYTES * 8 {
+        let mut changed = good;
+        changed[bit / 8] ^= 1 << (bit % 8);
+        assert_eq!(both(&changed, b"", b""), None, "bit {bit}");
+    }
+}
+
 proptest! {
     #[test]
     fn nothing_panics(bytes in proptest::collection::vec(any::<u8>(), 0..120), text in ".{0,200}", at in 0..178_usize, byte in 0x20..0x7f_u8) {

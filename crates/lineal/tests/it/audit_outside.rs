@@ -54,6 +54,16 @@ fn cosign_refuses(folder: &Folder, columns: &[&str], why: &str) {
     assert!(output.status.code() == Some(1) && text.contains(why), "no `{why}` in {output:?}");
 }
 
+/// What the sigstore project's verifier in Rust says about all statements, or about one line of the list.
+fn sigstore(folder: &Folder, columns: &[&str]) -> Output {
+    let mut command = Command::new(peers::sigstore_verify());
+    command.arg(folder.path());
+    if !columns.is_empty() {
+        command.args([columns[5], columns[4], columns[6]]);
+    }
+    command.output().unwrap()
+}
+
 /// The lines of `statements.tsv`.
 fn list(folder: &Folder) -> Vec<Vec<String>> {
     let list = String::from_utf8(folder.files()["statements.tsv"].clone()).unwrap();
@@ -102,8 +112,9 @@ fn every_kind_of_statement_is_accepted() {
         kinds.insert(line[1].clone());
     }
     assert_eq!(kinds.iter().map(String::as_str).collect::<Vec<_>>(), KINDS);
-    // The log and all proofs, by the code of Go's checksum database.
     let entries = model.project.ledger().as_array().unwrap().len();
+    accepted(&sigstore(&folder, &[]), &[&format!("VERIFIED: {entries} bundles")]);
+    // The log and all proofs, by the code of Go's checksum database.
     let (log, included) = (format!("log: {entries} entries"), format!("bundles: {entries} entries included"));
     accepted(&go(&folder), &[&log, &included, "pinned: yes", "VERIFIED: "]);
     // Everything, by the second verifier.
@@ -119,6 +130,7 @@ fn the_example_of_the_documentation_is_accepted() {
     let folder = Folder::example();
     accepted(&python(&folder), &["whole: yes", "pinned: yes"]);
     accepted(&go(&folder), &["log: 8 entries", "bundles: 8 entries included", "pinned: yes"]);
+    accepted(&sigstore(&folder, &[]), &["VERIFIED: 8 bundles"]);
     for line in list(&folder) {
         let columns: Vec<&str> = line.iter().map(String::as_str).collect();
         assert!(cosign(&folder, &columns).status.success(), "{line:?}");
@@ -240,6 +252,60 @@ fn cosign_refuses_what_was_changed() {
     refused(3, "https://slsa.dev/provenance/v1", "invalid predicate type");
     let approver = lines.iter().find(|line| line[1] == "approval").unwrap();
     refused(4, &approver[4], INCLUSION);
+}
+
+#[test]
+fn the_sigstore_crate_refuses_what_was_changed() {
+    let (model, _, folder) = grown();
+    let lines = list(&folder);
+    let of_kind = lines.iter().filter(|line| line[1] == "key" && line[4] == lines[0][4]).collect::<Vec<_>>();
+    let first: Vec<&str> = of_kind[1].iter().map(String::as_str).collect();
+    accepted(&sigstore(&folder, &first), &["VERIFIED: 1 bundles"]);
+    let other: Value = serde_json::from_slice(&folder.files()[&of_kind[2][6]]).unwrap();
+    let entry = "/verificationMaterial/tlogEntries/0";
+    let flips = [
+        ("/dsseEnvelope/signatures/0/sig".to_owned(), "signature"),
+        (format!("{entry}/canonicalizedBody"), "inclusion proof"),
+        (format!("{entry}/inclusionProof/hashes/0"), "inclusion proof"),
+        (format!("{entry}/inclusionProof/checkpoint/envelope"), "inclusion proof"),
+    ];
+    let refuses = |why: &str, change: &dyn Fn(&mut Value)| {
+        let changed = folder.copy();
+        edit(&changed, first[6], change);
+        refused(&sigstore(&changed, &first), &[1], why);
+    };
+    for (pointer, why) in &flips {
+        refuses(why, &|bundle| {
+            let value = bundle.pointer_mut(pointer).unwrap();
+            *value = with_another_letter(value.as_str().unwrap()).into();
+        });
+    }
+    // The entry of another statement, another statement, no entry, another place in the log.
+    refuses("hash mismatch", &|bundle| {
+        bundle["verificationMaterial"]["tlogEntries"] = other["verificationMaterial"]["tlogEntries"].clone();
+    });
+    refuses("signature", &|bundle| {
+        bundle["dsseEnvelope"]["payload"] = other["dsseEnvelope"]["payload"].clone()
+    });
+    refuses("must have an inclusion", &|bundle| {
+        bundle["verificationMaterial"]["tlogEntries"] = Value::Array(Vec::new());
+    });
+    refuses("inclusion proof", &|bundle| {
+        *bundle.pointer_mut(entry).unwrap().get_mut("logIndex").unwrap() = "0".into()
+    });
+    // The root of another log, another subject, another key.
+    let attacker = Folder::of(&model.project.beside(), &[]);
+    let changed = folder.copy();
+    changed.write("trusted_root.json", &attacker.files()["trusted_root.json"]);
+    refused(&sigstore(&changed, &first), &[1], "checkpoint");
+    let (zeros, approver) = ("0".repeat(64), lines.iter().find(|line| line[1] == "approval").unwrap());
+    for (column, value, why) in
+        [(5, zeros.as_str(), "does not match any subject"), (4, &approver[4], "signature")]
+    {
+        let mut columns = first.clone();
+        columns[column] = value;
+        refused(&sigstore(&folder, &columns), &[1], why);
+    }
 }
 
 #[test]

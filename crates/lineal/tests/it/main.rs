@@ -27,4 +27,5 @@ mod steps;
 mod tampering;
 mod thief;
 mod token;
+mod wasm;
 mod witness;

@@ -1,4 +1,4 @@
-//! The Python and Go tools by others that check Lineal's files.
+//! The Python, Go and Rust tools by others that check Lineal's files.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -42,6 +42,35 @@ pub(crate) fn cosign() -> &'static Path {
         assert!(text.contains("v3.1.3"), "{text}");
         program
     })
+}
+
+/// tools/peers/sigstore-verify, which must be built from the source as it stands.
+pub(crate) fn sigstore_verify() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tools/peers/sigstore-verify/src/main.rs");
+        let built = std::fs::read(made("sigstore-verify/main.rs")).unwrap();
+        assert!(built == std::fs::read(source).unwrap(), "`cargo xtask setup` builds what the source says");
+        made("sigstore-verify/lineal-sigstore-verify")
+    })
+}
+
+/// lineal-proof as a WebAssembly module, built from the source as it stands.
+pub(crate) fn wasm_module() -> PathBuf {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+    let folder = made("wasm");
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // What cargo sets for a test would make it build again what depends on it.
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CARGO_PKG_"))
+    {
+        cargo.env_remove(name);
+    }
+    cargo.env_remove("CARGO_MANIFEST_DIR").env_remove("CARGO_MANIFEST_PATH").current_dir(root);
+    cargo.args(["build", "--release", "--locked", "--offline", "--manifest-path", "tools/wasm/Cargo.toml"]);
+    cargo.args(["--target", "wasm32-unknown-unknown", "--target-dir"]).arg(&folder);
+    let output = cargo.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    folder.join("wasm32-unknown-unknown/release/lineal_proof_wasm.wasm")
 }
 
 /// A file that `cargo xtask setup` makes.
