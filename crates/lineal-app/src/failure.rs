@@ -70,6 +70,8 @@ codes! {
     Refused, "refused", 1, 403;
     /// A chain of evidence has a gap.
     NotVerified, "not-verified", 1, 409;
+    /// Evidence that must be there is not, for instance a statement about a key that the checkpoint counts.
+    Incomplete, "incomplete", 1, 409;
     /// The evidence is older than the bound that was asked for.
     Stale, "stale", 1, 409;
     /// A key that the ledger's keyring does not admit signed it.
