@@ -31,6 +31,7 @@ NOUNS |= {
     "https://in-toto.io/attestation/test-result/v0.1": "test-result",
     "https://model_signing/signature/v1.0": "model-signature",
 }
+KEYS_DOMAIN = b"lineal/key-statements/v1\n"
 FILE_LIMIT_BYTES, ENTRIES_LIMIT = 1 << 30, 10_000_000
 
 
@@ -134,8 +135,10 @@ class Log:
 
     def read_note(self):
         text, lines = self.note.decode().removesuffix("\n").rsplit("\n\n", 1)
+        self.origin, size, root, *more = text.split("\n")
         text += "\n"
-        self.origin, size, root = text.split("\n")[:3]
+        self.keys = [line for line in more if line.startswith("lineal-keys ")]
+        need(len(self.keys) < 2, "two lines about keys")
         self.size, self.root = position(size), unb64(root)
         need(0 < self.size <= ENTRIES_LIMIT, "the log is empty, or too large for this check", INCOMPLETE)
         self.key = [key for start, key in self.history if start <= self.size][-1]
@@ -337,6 +340,8 @@ def check(folder, pinned):
         statements.append(statement)
         print(f"entry {at}: {statement.noun}, signed by {key['holder']} ({key['role']})")
     derived(folder, log, keyring, statements)
+    whole = len(statements) == log.size
+    counted = key_statements(log, statements, whole)
     held = {statement.digest.hex() for statement in statements}
     for statement in statements:
         need(held.issuperset(statement.rests_on()), f"entry {statement.at} rests on a statement not here", INCOMPLETE)
@@ -344,9 +349,22 @@ def check(folder, pinned):
         folder.take("README.txt")
     need(not folder.names, f"no part of this evidence: {sorted(folder.names)}")
     need(not folder.sums, f"missing: {sorted(folder.sums)}", INCOMPLETE)
-    whole = len(statements) == log.size
-    print("whole: " + ("yes" if whole else "no; a revocation among the statements that are not here would not be seen"))
+    part = "every key statement is here" if counted else "a revocation among the others would not be seen"
+    print("whole: " + ("yes" if whole else f"no; {part}"))
     print("pinned: " + ("yes" if pinned else "no; anybody can make a whole folder, so name the log's key"))
+
+
+def key_statements(log, statements, whole):
+    """Whether the checkpoint says which key statements there are; they must be those that are here."""
+    count, chained = 0, bytes(32)
+    for item in statements:
+        if item.noun == "key":
+            count += 1
+            chained = sha256(KEYS_DOMAIN + chained + item.at.to_bytes(8, "big") + log.hashes[item.at])
+    found = f"lineal-keys {count} {b64(chained)}"
+    code = TAMPERED if whole else INCOMPLETE
+    need(log.keys in ([], [found]), f"key statements here: {found}; the checkpoint counts others", code)
+    return bool(log.keys)
 
 
 def derived(folder, log, keyring, statements):

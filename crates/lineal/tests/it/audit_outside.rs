@@ -152,7 +152,11 @@ fn python_accepts_keys_that_came_and_went_and_parts_of_a_log() {
     accepted(&python(&folder), &["whole: yes", "pinned: yes"]);
     accepted(&python_with(&folder, &[]), &["pinned: no; anybody can make a whole folder"]);
     let part = Folder::of(&model.project, &["--subject", &version]);
-    accepted(&python(&part), &["whole: no; a revocation"]);
+    accepted(&python(&part), &["whole: no; every key statement is here"]);
+    for changed in part.without_a_revocation() {
+        refused(&python(&changed), &[1], "the checkpoint counts others");
+        refused(&go(&changed), &[1], "not those that the checkpoint counts");
+    }
     let attacker = Folder::of(&model.project.beside(), &[]);
     refused(&python_with(&attacker, &["--log-key", &folder.log_key]), &[1], "not by yours");
 }
