@@ -246,7 +246,25 @@ class Statement:
         expected = f"bundles/{at:09}-{self.noun}-{self.digest.hex()[:12]}.sigstore.json"
         need(name == expected, f"{name} should be called {expected}")
 
+    def place(self):
+        """Series, place and whether it is the last one, of a statement of a run or a rollout."""
+        if self.noun == "provenance":
+            internal = self.predicate["buildDefinition"]["internalParameters"]
+            return self.predicate["runDetails"]["metadata"]["invocationId"], internal["sequence"], False
+        if self.noun == "run-sealed":
+            return self.predicate["run"], self.predicate["sequence"], True
+        if self.noun == "rollout-step":
+            under_way = ("started", "advanced") if "stable" in self.predicate else ("advanced",)
+            closes = self.predicate["transition"] not in under_way
+            return self.predicate["rollout"], self.predicate["sequence"], closes
+        return None
+
     def rests_on(self):
+        place = self.place()
+        previous = place[1].get("previous") if place else None
+        return [previous[7:]] * bool(previous) + self.names()
+
+    def names(self):
         if self.noun == "promotion":
             return [item["digest"]["sha256"] for item in self.predicate["inputAttestations"]]
         parts = {"run-sealed": lambda: self.predicate["steps"], "model-version": lambda: [self.predicate]}
@@ -324,7 +342,7 @@ def check(folder, pinned):
     log = Log(folder)
     need(not pinned or log.key.text in pinned, f"the checkpoint is by {log.key.text}, not by yours", INCOMPLETE)
     print(f"log: {log.size} entries of {log.origin} re-hashed, root {log.root.hex()[:12]}")
-    keyring, statements = Keyring(), []
+    keyring, statements, series = Keyring(), [], {}
     names = sorted(name for name in folder.names if re.fullmatch(r"bundles/\d{9}-[^/]*\.sigstore\.json", name))
     need(names and names[0].startswith("bundles/000000000-"), "the first entry's statement is missing", INCOMPLETE)
     for name in names:
@@ -338,6 +356,7 @@ def check(folder, pinned):
             role = {"unknown": None, "approval": "approver"}.get(statement.noun, "builder")
             key = keyring.accepts(statement.key_id, role, at)
         statements.append(statement)
+        follow(series, statement)
         print(f"entry {at}: {statement.noun}, signed by {key['holder']} ({key['role']})")
     derived(folder, log, keyring, statements)
     whole = len(statements) == log.size
@@ -352,6 +371,18 @@ def check(folder, pinned):
     part = "every key statement is here" if counted else "a revocation among the others would not be seen"
     print("whole: " + ("yes" if whole else f"no; {part}"))
     print("pinned: " + ("yes" if pinned else "no; anybody can make a whole folder, so name the log's key"))
+
+
+def follow(series, statement):
+    """A run's or a rollout's statements are numbered from 1, and each names the one before."""
+    if not statement.place():
+        return
+    name, sequence, closes = statement.place()
+    number, last, closed = series.get(name, (0, None, False))
+    need(not closed, f"entry {statement.at}: {name} had ended before", INCOMPLETE)
+    in_place = (sequence["number"], sequence.get("previous")) == (str(number + 1), last)
+    need(in_place, f"entry {statement.at}: not number {number + 1} of {name}", INCOMPLETE)
+    series[name] = number + 1, f"sha256:{statement.digest.hex()}", closes
 
 
 def key_statements(log, statements, whole):

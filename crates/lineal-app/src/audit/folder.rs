@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
 use std::path::Path;
 
+use lineal_facts::sequence::SeriesEnds;
 use lineal_facts::{Digest, Predicate, Statement, Timestamp};
 use lineal_proof::bundle::{self, BUNDLE_LIMIT_BYTES};
 use lineal_proof::checkpoint::{LOG_KEYS_LIMIT, NOTE_LIMIT_BYTES};
@@ -170,6 +171,7 @@ fn begin(files: &mut Files, pins: &Pins) -> Result<Log, Failure> {
 struct Checker {
     keyring: Keyring,
     keys_found: KeyChain,
+    series: SeriesEnds,
     start: Option<Timestamp>,
     statements: BTreeSet<Digest>,
     references: Vec<(u64, Digest)>,
@@ -289,6 +291,10 @@ impl Checker {
         }
         let admitted = self.admit(&placed, &signer);
         let statement = &placed.statement;
+        let in_place = match admitted {
+            Ok(_) => self.series.visit(statement, digest),
+            Err(_) => Ok(()),
+        };
         let about = statement.subject.first().map_or("", |subject| subject.name.as_str());
         let label = format!("entry {position}, {} {}", statement.predicate.noun(), digest.short());
         self.references.extend(contents::rests_on(statement).into_iter().map(|on| (position, on)));
@@ -296,6 +302,7 @@ impl Checker {
         let about = about.to_owned();
         self.placed.push(placed);
         let holder = admitted?;
+        in_place.map_err(|e| Failure::new(Code::Incomplete, chain(&e)))?;
         Ok(Node::new(label, format!("about {about}, signed by {holder}, included under the checkpoint")))
     }
 

@@ -182,7 +182,7 @@ impl Stranger {
     }
 
     #[track_caller]
-    fn refuses(&self, folder: &Folder, exit: i32, code: &str, fragments: &[&str]) {
+    pub(crate) fn refuses(&self, folder: &Folder, exit: i32, code: &str, fragments: &[&str]) {
         self.verify(&folder.path(), &["--log-key", &folder.log_key]).failed(exit, code, fragments);
     }
 }

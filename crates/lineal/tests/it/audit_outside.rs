@@ -16,7 +16,7 @@ const INCLUSION: &str = "verifying inclusion";
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/verify/verify.py");
 
 /// What docs/verify/verify.py says, with the log's key named.
-fn python(folder: &Folder) -> Output {
+pub(crate) fn python(folder: &Folder) -> Output {
     python_with(folder, &["--log-key", &folder.log_key])
 }
 
@@ -93,7 +93,7 @@ fn accepted(output: &Output, lines: &[&str]) {
 
 /// A program that does not run refuses nothing: it must say what it found.
 #[track_caller]
-fn refused(output: &Output, codes: &[i32], why: &str) {
+pub(crate) fn refused(output: &Output, codes: &[i32], why: &str) {
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(codes.contains(&output.status.code().unwrap()), "{why}: {output:?}");
     assert!(text.contains("NOT VERIFIED: ") && text.contains(why), "no `{why}` in {text}");

@@ -8,6 +8,8 @@ use lineal_facts::{Digest, Predicate, RunId, Statement, Timestamp};
 use lineal_proof::envelope;
 use serde_json::Value;
 
+use crate::audit::{Folder, Stranger};
+use crate::audit_outside;
 use crate::tampering::Sealed;
 use crate::thief::{self, Thief};
 
@@ -69,7 +71,8 @@ fn link(statements: &mut [Statement]) {
     }
 }
 
-/// Appends `statements` past all checks; then `verify` of the run and fsck must find the gap, and `fragment` is told.
+/// Appends `statements` past all checks; then `verify` of the run and fsck must find the gap, and `fragment` is told. So
+/// must whoever gets the evidence, with this program or with the verifier of another hand.
 #[track_caller]
 fn incomplete(sealed: &Sealed, run: &RunId, statements: &[Statement], fragment: &str) {
     let thief = Thief::of(&sealed.project);
@@ -83,6 +86,9 @@ fn incomplete(sealed: &Sealed, run: &RunId, statements: &[Statement], fragment: 
     let report: Value = serde_json::from_str(&fsck.stdout).unwrap();
     assert_eq!(report["findings"][0]["kind"], "sequence", "{report:#}");
     assert_eq!(report["findings"].as_array().unwrap().len(), 1, "one gap is told once: {report:#}");
+    let folder = Folder::of(&sealed.project, &[]);
+    Stranger::new().refuses(&folder, 1, "incomplete", &[fragment]);
+    audit_outside::refused(&audit_outside::python(&folder), &[1], run.as_str());
 }
 
 #[test]
