@@ -23,6 +23,7 @@ mod peers;
 mod pipeline;
 mod project;
 mod rollout;
+mod scope;
 mod steps;
 mod tampering;
 mod thief;
