@@ -22,7 +22,7 @@ use serde::Serialize;
 use crate::failure::{Code, Failure};
 use crate::model;
 use crate::project::{Project, now};
-use crate::verify::{Part, collect_all_about};
+use crate::verify::{Part, VerifySubject, collect, collect_all_about};
 
 const POLICY_LIMIT_BYTES: u64 = 1 << 20;
 
@@ -156,13 +156,18 @@ pub async fn promote(
     })
 }
 
-/// Whether `environment` admitted these bytes as this version.
-pub(crate) async fn is_promoted(
+/// The registration of `version`, if `environment` admitted it. Both are proven to be in the ledger: a row of the index
+/// sends no traffic anywhere.
+pub(crate) async fn promoted(
     project: &Project,
-    row: &VersionRow,
+    version: &ModelVersion,
     environment: &EnvironmentName,
-) -> Result<bool, Failure> {
-    Ok(project.store.index().promotion(&row.version, &row.digest, environment).await?.is_some())
+) -> Result<Option<VersionRow>, Failure> {
+    model::find(project, version).await?;
+    let part = collect(project, &VerifySubject::Version(version.clone())).await?;
+    let Some(row) = part.index.version(version).await? else { return Ok(None) };
+    let admitted = part.index.promotion(version, &row.digest, environment).await?;
+    Ok(admitted.map(|_| row))
 }
 
 /// What the policy of `environment` says about `version` now, rule by rule.

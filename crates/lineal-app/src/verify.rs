@@ -26,7 +26,7 @@ use crate::failure::{Code, Failure, chain as error_chain, keyring_code};
 use crate::fsck::{FsckFinding, check_keys, for_each_statement, may_follow};
 use crate::project::Project;
 
-pub(crate) use part::{Part, collect_all_about};
+pub(crate) use part::{Part, collect, collect_all_about};
 pub use witnessed::WitnessDemand;
 
 /// What is verified.

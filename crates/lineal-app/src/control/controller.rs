@@ -144,15 +144,14 @@ impl Controller {
         version: ModelVersion,
         environment: EnvironmentName,
     ) -> Result<LaneStatus, Failure> {
-        let row = model::find(&self.project, &version).await?;
-        if !promotion::is_promoted(&self.project, &row, &environment).await? {
+        let Some(row) = promotion::promoted(&self.project, &version, &environment).await? else {
             return Err(Failure::new(
                 Code::Refused,
                 format!(
                     "{version} is not promoted to {environment}; run `lineal promote {version} --to {environment}`"
                 ),
             ));
-        }
+        };
         let (policy, _) = promotion::load_policy(&self.project, &environment)?;
         let (strategy, slow_after_ms) = lane::strategy(&policy)?;
         let key = LaneKey { environment: environment.clone(), model: version.model.clone() };

@@ -39,7 +39,7 @@ pub(crate) struct Part {
 }
 
 /// The part that `subject` rests on. Fails if the index cannot lead to it, or if anything in it does not hold.
-pub(super) async fn collect(project: &Project, subject: &VerifySubject) -> Result<Part, Failure> {
+pub(crate) async fn collect(project: &Project, subject: &VerifySubject) -> Result<Part, Failure> {
     let head = covered(project).await?;
     if head.keys.is_none() {
         return Err(gap("the checkpoint does not count the statements about keys"));

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::model::{Model, text};
 use crate::project::{eventually, processes_with};
+use crate::scope::doctor;
 
 /// More requests than any rollout here needs.
 const MANY: usize = 60_000;
@@ -92,6 +93,19 @@ fn what_is_not_promoted_is_not_rolled_out() {
     model.requests(1);
     let send = ["traffic", "send", "requests.jsonl"];
     model.project.refuses(&send, 3, "not-found", &["no such model is served", "lineal rollout start"]);
+}
+
+#[test]
+fn a_promotion_that_only_the_index_knows_moves_no_traffic() {
+    let model = Model::new();
+    let _roles = model.serve();
+    model.first();
+    model.register(&["value=0.31"]);
+    let forged = "INSERT INTO promotions SELECT 1000, statement, environment, model, 2, \
+                  (SELECT digest FROM versions WHERE version = 2), policy, promoted_at, 1 FROM promotions";
+    doctor(&model.project, forged);
+    let start = ["rollout", "start", "toy/2", "--to", "production"];
+    model.project.refuses(&start, 1, "refused", &["toy/2 is not promoted to production"]);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::thief::{self, Thief};
 
 /// Changes the project's index behind its back.
 #[track_caller]
-fn doctor(project: &Project, sql: &str) {
+pub(crate) fn doctor(project: &Project, sql: &str) {
     let script =
         "import sqlite3, sys\nc = sqlite3.connect(sys.argv[1])\nc.executescript(sys.argv[2])\nc.commit()";
     let index = project.path(".lineal/index.db");
