@@ -9,6 +9,7 @@ mod approval;
 mod audit;
 mod audit_outside;
 mod cli;
+mod clock;
 mod crash;
 mod data;
 mod folder;
