@@ -42,11 +42,17 @@ pub fn verify_folder(path: &Path, pins: &Pins, observer: Observer<'_>) -> Result
             observer(Event::Ended);
             tree.children.extend(entries);
             complete = checker.statements.len() as u64 == log.checkpoint.size;
-            let derived = checker.derived(&mut files, &log);
-            tree.children.push(derived);
-            tree.children.push(checker.references());
-            let rest = checker.rest(&files);
-            tree.children.push(rest);
+            if checker.unread == 0 {
+                let derived = checker.derived(&mut files, &log);
+                tree.children.push(derived);
+                tree.children.push(checker.references());
+                let rest = checker.rest(&files);
+                tree.children.push(rest);
+            } else {
+                // Every other file would be blamed for what is missing of the log.
+                let detail = format!("not checked: {} files of entries cannot be read", checker.unread);
+                tree.children.push(Node { ok: false, ..Node::new("keyring and other files", detail) });
+            }
         }
         Err(failure) => tree.children.push(checker.broken("log", failure)),
     }
@@ -167,6 +173,8 @@ struct Checker {
     references: Vec<(u64, Digest)>,
     /// What each statement adds to `statements.tsv`.
     placed: Vec<Placed>,
+    /// Files of entries that are not there or not what they were.
+    unread: usize,
     findings: Vec<Finding>,
 }
 
@@ -194,7 +202,10 @@ impl Checker {
                         nodes.extend(self.entry(files, log, pins, (position, entry)));
                     }
                 }
-                Err(failure) => findings.push(failure),
+                Err(failure) => {
+                    self.unread += 1;
+                    findings.push(failure);
+                }
             }
             observer(Event::Advanced { by: id.width.into() });
         }
