@@ -31,6 +31,7 @@ NOUNS |= {
     "https://in-toto.io/attestation/test-result/v0.1": "test-result",
     "https://model_signing/signature/v1.0": "model-signature",
 }
+KEYS_DOMAIN = b"lineal/key-statements/v1\n"
 FILE_LIMIT_BYTES, ENTRIES_LIMIT = 1 << 30, 10_000_000
 
 
@@ -134,8 +135,10 @@ class Log:
 
     def read_note(self):
         text, lines = self.note.decode().removesuffix("\n").rsplit("\n\n", 1)
+        self.origin, size, root, *more = text.split("\n")
         text += "\n"
-        self.origin, size, root = text.split("\n")[:3]
+        self.keys = [line for line in more if line.startswith("lineal-keys ")]
+        need(len(self.keys) < 2, "two lines about keys")
         self.size, self.root = position(size), unb64(root)
         need(0 < self.size <= ENTRIES_LIMIT, "the log is empty, or too large for this check", INCOMPLETE)
         self.key = [key for start, key in self.history if start <= self.size][-1]
@@ -243,7 +246,25 @@ class Statement:
         expected = f"bundles/{at:09}-{self.noun}-{self.digest.hex()[:12]}.sigstore.json"
         need(name == expected, f"{name} should be called {expected}")
 
+    def place(self):
+        """Series, place and whether it is the last one, of a statement of a run or a rollout."""
+        if self.noun == "provenance":
+            internal = self.predicate["buildDefinition"]["internalParameters"]
+            return self.predicate["runDetails"]["metadata"]["invocationId"], internal["sequence"], False
+        if self.noun == "run-sealed":
+            return self.predicate["run"], self.predicate["sequence"], True
+        if self.noun == "rollout-step":
+            under_way = ("started", "advanced") if "stable" in self.predicate else ("advanced",)
+            closes = self.predicate["transition"] not in under_way
+            return self.predicate["rollout"], self.predicate["sequence"], closes
+        return None
+
     def rests_on(self):
+        place = self.place()
+        previous = place[1].get("previous") if place else None
+        return ([previous[7:]] if previous else []) + self.names()
+
+    def names(self):
         if self.noun == "promotion":
             return [item["digest"]["sha256"] for item in self.predicate["inputAttestations"]]
         parts = {"run-sealed": lambda: self.predicate["steps"], "model-version": lambda: [self.predicate]}
@@ -321,7 +342,7 @@ def check(folder, pinned):
     log = Log(folder)
     need(not pinned or log.key.text in pinned, f"the checkpoint is by {log.key.text}, not by yours", INCOMPLETE)
     print(f"log: {log.size} entries of {log.origin} re-hashed, root {log.root.hex()[:12]}")
-    keyring, statements = Keyring(), []
+    keyring, statements, series = Keyring(), [], {}
     names = sorted(name for name in folder.names if re.fullmatch(r"bundles/\d{9}-[^/]*\.sigstore\.json", name))
     need(names and names[0].startswith("bundles/000000000-"), "the first entry's statement is missing", INCOMPLETE)
     for name in names:
@@ -335,8 +356,11 @@ def check(folder, pinned):
             role = {"unknown": None, "approval": "approver"}.get(statement.noun, "builder")
             key = keyring.accepts(statement.key_id, role, at)
         statements.append(statement)
+        follow(series, statement)
         print(f"entry {at}: {statement.noun}, signed by {key['holder']} ({key['role']})")
     derived(folder, log, keyring, statements)
+    whole = len(statements) == log.size
+    counted = key_statements(log, statements, whole)
     held = {statement.digest.hex() for statement in statements}
     for statement in statements:
         need(held.issuperset(statement.rests_on()), f"entry {statement.at} rests on a statement not here", INCOMPLETE)
@@ -344,9 +368,34 @@ def check(folder, pinned):
         folder.take("README.txt")
     need(not folder.names, f"no part of this evidence: {sorted(folder.names)}")
     need(not folder.sums, f"missing: {sorted(folder.sums)}", INCOMPLETE)
-    whole = len(statements) == log.size
-    print("whole: " + ("yes" if whole else "no; a revocation among the statements that are not here would not be seen"))
+    part = "every key statement is here" if counted else "a revocation among the others would not be seen"
+    print("whole: " + ("yes" if whole else f"no; {part}"))
     print("pinned: " + ("yes" if pinned else "no; anybody can make a whole folder, so name the log's key"))
+
+
+def follow(series, statement):
+    """A run's or a rollout's statements are numbered from 1, and each names the one before."""
+    if not statement.place():
+        return
+    name, sequence, closes = statement.place()
+    number, last, closed = series.get(name, (0, None, False))
+    need(not closed, f"entry {statement.at}: {name} had ended before", INCOMPLETE)
+    in_place = (sequence["number"], sequence.get("previous")) == (str(number + 1), last)
+    need(in_place, f"entry {statement.at}: not number {number + 1} of {name}", INCOMPLETE)
+    series[name] = number + 1, f"sha256:{statement.digest.hex()}", closes
+
+
+def key_statements(log, statements, whole):
+    """Whether the checkpoint says which key statements there are; they must be those that are here."""
+    count, chained = 0, bytes(32)
+    for item in statements:
+        if item.noun == "key":
+            count += 1
+            chained = sha256(KEYS_DOMAIN + chained + item.at.to_bytes(8, "big") + log.hashes[item.at])
+    found = f"lineal-keys {count} {b64(chained)}"
+    code = TAMPERED if whole else INCOMPLETE
+    need(log.keys in ([], [found]), f"key statements here: {found}; the checkpoint counts others", code)
+    return bool(log.keys)
 
 
 def derived(folder, log, keyring, statements):

@@ -43,6 +43,8 @@ pub struct Audit {
     pub keys_pinned: bool,
     /// Whether every statement of the log is there, so that none can be left out.
     pub complete: bool,
+    /// Whether every key statement is there, so that no revocation can be left out.
+    pub keys_complete: bool,
 }
 
 impl Pins {
@@ -58,10 +60,11 @@ impl Pins {
 }
 
 /// What an error means in evidence, where every byte was written by a program: damage is tampering.
-fn evidence_code(error: &VerifyError) -> Code {
+pub(crate) fn evidence_code(error: &VerifyError) -> Code {
     match error {
         VerifyError::Malformed(_) | VerifyError::Tampered(_) | VerifyError::OtherSubject(_) => Code::Tampered,
         VerifyError::UntrustedKey(_) => Code::UntrustedKey,
-        VerifyError::Incomplete(_) | VerifyError::Stale { .. } => Code::NotVerified,
+        VerifyError::Incomplete(_) => Code::Incomplete,
+        VerifyError::Stale { .. } => Code::NotVerified,
     }
 }

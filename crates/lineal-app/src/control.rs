@@ -2,7 +2,8 @@
 //!
 //! * **One owner**: a single task holds all state; everything else sends it messages. No lock is held across work.
 //! * **Guarantees**: a route table's generation only rises. An abort changes the route before anything else happens,
-//!   and nothing that fails afterwards can undo it. Weight rises only after the step is in the ledger.
+//!   and nothing that fails afterwards can undo it. Weight rises only after the step is in the ledger. What moved traffic
+//!   gets into the ledger, also if the process is killed.
 //! * **Assumption**: one control plane a project; `lineal serve` holds a role lock.
 //! * Requests that were not joined with their outcome when the process ends are not joined later: they are evidence,
 //!   not record, and live in memory.
@@ -82,6 +83,8 @@ pub struct LaneStatus {
     pub generation: u64,
     /// The latest rollout of this process's life, or one that it resumed.
     pub rollout: Option<RolloutStatus>,
+    /// Steps of rollouts that were decided and could not be recorded yet; it is tried again until they are.
+    pub unrecorded: usize,
     /// Servers by version: `starting`, `running` or why not.
     pub servers: Vec<ServerStatus>,
 }

@@ -70,6 +70,8 @@ codes! {
     Refused, "refused", 1, 403;
     /// A chain of evidence has a gap.
     NotVerified, "not-verified", 1, 409;
+    /// The record of a run, a rollout or the keys has a gap, or a statement is out of its place.
+    Incomplete, "incomplete", 1, 409;
     /// The evidence is older than the bound that was asked for.
     Stale, "stale", 1, 409;
     /// A key that the ledger's keyring does not admit signed it.
@@ -277,6 +279,7 @@ fn store_code(error: &StoreError) -> Code {
     match error {
         StoreError::Absent(_) => Code::ProjectAbsent,
         StoreError::UnknownStatement(_) => Code::NotFound,
+        StoreError::Sequence(_) => Code::Incomplete,
         StoreError::Present(_) => Code::ProjectPresent,
         StoreError::Json(_) | StoreError::Statement(_) | StoreError::Interrupted => Code::Internal,
         StoreError::Sign(_) | StoreError::Key(_) | StoreError::Keyring(_) => Code::Key,

@@ -9,14 +9,16 @@ mod dependents;
 use std::collections::{BTreeMap, BTreeSet};
 
 use lineal_facts::predicate::Artifact;
+use lineal_facts::sequence::SeriesEnds;
 use lineal_facts::{Digest, Predicate, Statement};
 use lineal_proof::keyring::KeyringError;
-use lineal_proof::{Hash, Keyring, Leaf};
-use lineal_store::ledger::{self, FindingKind};
+use lineal_proof::{Hash, KeyChain, Keyring, Leaf};
+use lineal_store::ledger::{self, FindingKind, Head};
 use lineal_store::store::statement_of;
 use lineal_store::{Index, IndexLocation, Ledger, LedgerError, tree};
 use serde::Serialize;
 
+use crate::audit::evidence_code;
 use crate::definition::blobs_of_plan;
 use crate::failure::{Code, Failure, chain as error_chain, keyring_code};
 use crate::progress::{Event, Observer};
@@ -89,7 +91,7 @@ pub async fn fsck(project: &Project, observer: Observer<'_>) -> Result<Fsck, Fai
     };
     let size = head.as_ref().map_or(0, |head| head.size);
     let mut findings = check_log(ledger, size, observer);
-    let artifacts = check_signers(ledger, size, &mut findings, observer);
+    let artifacts = check_signers(ledger, head.as_ref(), &mut findings, observer);
     let blobs = check_blobs(project, artifacts, &mut findings, observer);
     findings.extend(check_index(project, &findings).await?);
     findings.sort_by_key(|finding| finding.position);
@@ -125,14 +127,17 @@ fn check_log(ledger: &Ledger, size: u64, observer: Observer<'_>) -> Vec<FsckFind
 /// Whether each statement's key counted where it stands. Yields what they say is stored, with the first position.
 fn check_signers(
     ledger: &Ledger,
-    size: u64,
+    head: Option<&Head>,
     findings: &mut Vec<FsckFinding>,
     observer: Observer<'_>,
 ) -> Artifacts {
+    let size = head.map_or(0, |head| head.size);
     // A tile is made from the entries; it is they that are read here.
     let unread = findings.iter().filter(|finding| finding.kind != "tile");
     let damaged: BTreeSet<u64> = unread.filter_map(|finding| finding.position).collect();
-    let (mut keyring, mut artifacts) = (Keyring::default(), Artifacts::new());
+    let (mut keyring, mut artifacts, mut series) =
+        (Keyring::default(), Artifacts::new(), SeriesEnds::default());
+    let mut keys = KeyChain::default();
     observer(Event::Began { what: "checking who signed".to_owned(), total: size });
     let read = for_each_statement(ledger, size, &mut |position, leaf, statement| {
         observer(Event::Advanced { by: 1 });
@@ -141,12 +146,24 @@ fn check_signers(
         }
         match statement {
             Ok(statement) => {
+                if let Predicate::Key(_) = &statement.predicate {
+                    keys.push(position, &leaf.hash());
+                }
                 let signer = leaf.key.id();
                 let counts = match &statement.predicate {
                     Predicate::Key(_) => keyring.apply_statement(position, &signer, &statement),
                     other => keyring.admits(&signer, other, position).map(|_| ()),
                 };
                 if counts.is_ok() {
+                    // What a gap leaves may be among the damaged.
+                    if let Err(error) = series.visit(&statement, leaf.data)
+                        && damaged.is_empty()
+                    {
+                        let message = format!("ledger position {position}: {}", error_chain(&error));
+                        let failure = Failure::new(Code::Incomplete, message);
+                        let finding = FsckFinding::new("sequence", Some(position), &failure);
+                        findings.push(FsckFinding { digest: Some(leaf.data), ..finding });
+                    }
                     let is_plan = matches!(statement.predicate, Predicate::RunSealed(_));
                     for artifact in statement.artifacts() {
                         let stored = Stored { position, artifact, is_plan };
@@ -174,7 +191,18 @@ fn check_signers(
         // The check of the log has found it too, with more detail.
         findings.push(FsckFinding::new("entries", None, &Failure::from(error)));
     }
+    findings.extend(head.and_then(|head| check_keys(head, &keys, damaged.is_empty())).map(|failure| {
+        let message = format!("ledger: {}", failure.message);
+        FsckFinding::new("keys", None, &Failure { message, ..failure })
+    }));
     artifacts
+}
+
+/// Whether the key statements that were found are those that the checkpoint counts. `whole` says whether every statement
+/// could be read.
+pub(crate) fn check_keys(head: &Head, found: &KeyChain, whole: bool) -> Option<Failure> {
+    let error = found.check(head.keys.as_ref()?, whole).err()?;
+    Some(Failure::caused(evidence_code(&error), &error))
 }
 
 /// Artefacts by digest.
@@ -227,7 +255,7 @@ fn check_blobs(
 
 /// Whether the index is the one that the ledger gives. From a damaged ledger none can be made to compare with.
 async fn check_index(project: &Project, findings: &[FsckFinding]) -> Result<Option<FsckFinding>, Failure> {
-    if findings.iter().any(|finding| !matches!(finding.kind, "blob" | "signer")) {
+    if findings.iter().any(|finding| !matches!(finding.kind, "blob" | "signer" | "sequence")) {
         return Ok(None);
     }
     let workspace = Workspace::create(project, "fsck")?;

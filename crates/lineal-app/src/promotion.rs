@@ -155,6 +155,15 @@ pub async fn promote(
     })
 }
 
+/// Whether `environment` admitted these bytes as this version.
+pub(crate) async fn is_promoted(
+    project: &Project,
+    row: &VersionRow,
+    environment: &EnvironmentName,
+) -> Result<bool, Failure> {
+    Ok(project.store.index().promotion(&row.version, &row.digest, environment).await?.is_some())
+}
+
 /// What the policy of `environment` says about `version` now, rule by rule.
 pub async fn evaluate(
     project: &Project,

@@ -1,5 +1,7 @@
 //! Running a pipeline: reuse what is recorded and verified, execute the rest, seal the result.
 
+mod record;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -13,9 +15,7 @@ use lineal_facts::statement::Subject;
 use lineal_facts::{Digest, PipelineName, Predicate, RunId, Statement, StepName, Timestamp};
 use lineal_store::index;
 use lineal_store::tree::{self, StatCache};
-use lineal_store::{Committed, StoreError};
 use serde::Serialize;
-use tokio::task::JoinHandle;
 
 use crate::definition::{self, Loaded, RunPlan};
 use crate::environment::Environments;
@@ -23,6 +23,7 @@ use crate::failure::{Code, Failure};
 use crate::progress::{Event, Observer};
 use crate::project::{Project, now, random_hex};
 use crate::step::{self, Executed, Execution};
+use record::RunRecord;
 
 /// Kind of builder that local executions name.
 pub const BUILDER_ID: &str = "https://lineal.dev/builders/local-sandbox/v1";
@@ -81,7 +82,7 @@ struct Session<'a> {
     run: RunId,
     recorded: Recorded,
     verified: StatCache,
-    commits: Vec<JoinHandle<Result<Vec<Committed>, StoreError>>>,
+    record: RunRecord,
 }
 
 /// Runs the pipeline at `file`. Finished steps stay recorded even if a later one fails or the process is killed.
@@ -106,7 +107,7 @@ pub async fn run(
         run: run.clone(),
         recorded: Recorded::load(project, &pipeline.name).await?,
         verified: StatCache::load(&verified_path),
-        commits: Vec::new(),
+        record: RunRecord::begin(&project.store),
     };
     let names: Vec<StepName> = plan.steps().iter().map(|s| s.name.clone()).collect();
     let mut done = Vec::new();
@@ -120,7 +121,7 @@ pub async fn run(
             }
         }
     }
-    session.finish_commits().await?;
+    session.record.finish().await?;
     session.check_first(&done).await?;
     if let Some(failure) = failure {
         return Err(failure);
@@ -311,11 +312,10 @@ impl Session<'_> {
             entropy,
             uncontrolled,
             outputs: outputs.clone(),
+            sequence: self.record.next(),
         };
         let statement = self.provenance(step, key, &executed, internal);
-        let digest = statement_digest(&statement)?;
-        let store = self.project.store.clone();
-        self.commits.push(tokio::spawn(async move { store.commit(&[statement], store.builder()).await }));
+        let digest = self.record.push(statement)?;
         let run_step =
             RunStep { step: step.name.clone(), cache_key, cached: false, provenance: digest, outputs };
         Ok((outcome, run_step))
@@ -383,13 +383,6 @@ impl Session<'_> {
         }
         Ok(())
     }
-
-    async fn finish_commits(&mut self) -> Result<(), Failure> {
-        for commit in self.commits.drain(..) {
-            commit.await.map_err(|e| Failure::caused(Code::Internal, &e))??;
-        }
-        Ok(())
-    }
 }
 
 /// The same key gave other bytes: that is recorded, and the first result stands.
@@ -443,6 +436,7 @@ async fn seal(
         pipeline: pipeline.clone(),
         plan: plan_digest,
         steps: run_steps,
+        sequence: session.record.next(),
         started_at,
         finished_at: now(),
     };
@@ -507,10 +501,4 @@ fn is_present(project: &Project, verified: &mut StatCache, artifact: &Artifact) 
 
 fn descriptor(name: &str, digest: Digest) -> ResourceDescriptor {
     ResourceDescriptor { name: name.to_owned(), digest: digest.into(), annotations: BTreeMap::new() }
-}
-
-/// The digest that the statement will have in the ledger.
-fn statement_digest(statement: &Statement) -> Result<Digest, Failure> {
-    let bytes = statement.to_bytes().map_err(|e| Failure::caused(Code::Internal, &e))?;
-    Ok(Digest::of(&lineal_proof::envelope::pae(lineal_facts::statement::PAYLOAD_TYPE, &bytes)))
 }

@@ -11,15 +11,15 @@ use std::ops::Range;
 use std::time::Duration;
 
 use lineal_proof::tile::TILE_WIDTH;
-use lineal_proof::tree;
-use lineal_store::Ledger;
+use lineal_proof::{KeyChain, tree};
 use lineal_store::ledger::Head;
+use lineal_store::{Ledger, LedgerError};
 use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 use crate::failure::{Code, Failure, chain as error_chain};
-use crate::fsck::FsckFinding;
+use crate::fsck::{FsckFinding, check_keys};
 use crate::project::Project;
 
 /// Most bundles that one step looks at: what is new comes in bursts.
@@ -39,6 +39,8 @@ pub struct SelfAudit {
     seen: Option<Head>,
     /// Entries before this were looked at when they were new.
     next: u64,
+    /// The key statements among them; `None` once a statement could not be read.
+    keys: Option<KeyChain>,
     /// The older bundle that is looked at next.
     again: u64,
     report: AuditReport,
@@ -59,7 +61,8 @@ pub struct AuditReport {
 impl SelfAudit {
     /// Begins; nothing was looked at yet.
     pub fn new(ledger: Ledger) -> Self {
-        Self { ledger, seen: None, next: 0, again: 0, report: AuditReport::default() }
+        let keys = Some(KeyChain::default());
+        Self { ledger, seen: None, next: 0, keys, again: 0, report: AuditReport::default() }
     }
 
     /// How far it is.
@@ -90,7 +93,8 @@ impl SelfAudit {
         let bundles = head.size.div_ceil(WIDTH);
         let fresh = self.next / WIDTH..bundles.min(self.next / WIDTH + BUNDLE_LIMIT);
         if self.next < head.size {
-            self.next = (fresh.end * WIDTH).min(head.size);
+            let from = std::mem::replace(&mut self.next, (fresh.end * WIDTH).min(head.size));
+            self.keys(from, &head);
         }
         for index in fresh {
             self.bundle(index, &head);
@@ -104,6 +108,16 @@ impl SelfAudit {
             self.again += 1;
         }
         self.seen = Some(head);
+    }
+
+    /// Goes on counting the key statements, from entry `from` on. At the end, the checkpoint must say the same.
+    fn keys(&mut self, from: u64, head: &Head) {
+        // What cannot be read is found by itself, when its bundle is looked at.
+        self.keys = self.keys.and_then(|keys| counted(&self.ledger, keys, from..self.next, head.size).ok());
+        let Some(keys) = self.keys.filter(|_| self.next == head.size) else { return };
+        if let Some(failure) = check_keys(head, &keys, true) {
+            self.found(FsckFinding::new("keys", None, &failure));
+        }
     }
 
     fn bundle(&mut self, index: u64, head: &Head) {
@@ -154,6 +168,23 @@ pub async fn keep_audited(
         });
     }
     std::future::pending().await
+}
+
+/// `keys` with the key statements of `range` in the log of `size` entries. Fails if one statement is not there.
+fn counted(
+    ledger: &Ledger,
+    mut keys: KeyChain,
+    range: Range<u64>,
+    size: u64,
+) -> Result<KeyChain, LedgerError> {
+    let leaves = ledger.leaves(range.start, range.end, size)?;
+    ledger.for_each_statement(range.start, range.end, &mut |position, pae| {
+        let leaf = &leaves[(position - range.start) as usize];
+        ledger.check_statement(position, &leaf.data, pae)?;
+        keys.push_if_key(position, &leaf.to_bytes(), pae);
+        Ok(())
+    })?;
+    Ok(keys)
 }
 
 /// Why `now` does not contain `before`.

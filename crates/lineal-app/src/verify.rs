@@ -2,20 +2,21 @@
 //! ledger, and every blob that the statements name.
 
 mod chain;
+mod series;
 mod witnessed;
 
 use std::collections::BTreeSet;
 
 use lineal_facts::predicate::KeyRole;
-use lineal_facts::{Digest, ModelVersion, RunId, SnapshotRef, Statement};
-use lineal_proof::{Keyring, tree};
+use lineal_facts::{Digest, ModelVersion, Predicate, RunId, SnapshotRef, Statement};
+use lineal_proof::{KeyChain, Keyring, tree};
 use lineal_store::ledger::{self, Head};
 use lineal_store::store::statement_of;
 use lineal_store::{Index, IndexLocation};
 use serde::Serialize;
 
 use crate::failure::{Code, Failure, chain as error_chain, keyring_code};
-use crate::fsck::{FsckFinding, for_each_statement};
+use crate::fsck::{FsckFinding, check_keys, for_each_statement};
 use crate::project::Project;
 use crate::workspace::Workspace;
 
@@ -232,11 +233,18 @@ impl Checker<'_> {
         }
         let damaged: BTreeSet<u64> = found.iter().filter_map(|finding| finding.position).collect();
         let ledger = store.ledger().clone();
+        let mut keys = KeyChain::default();
         let visited = for_each_statement(&ledger, head.size, &mut |position, leaf, statement| {
             if !damaged.contains(&position) {
+                if statement.as_ref().is_ok_and(|it| matches!(it.predicate, Predicate::Key(_))) {
+                    keys.push(position, &leaf.hash());
+                }
                 self.collect_key(position, &leaf.key.id(), statement);
             }
         });
+        if let Some(failure) = check_keys(&head, &keys, damaged.is_empty()) {
+            self.failed("ledger", &failure);
+        }
         // What the check of the log has found is not told again.
         if let Err(error) = visited
             && found.is_empty()

@@ -176,9 +176,10 @@ pub enum Effect {
         /// The table's generation.
         generation: u64,
     },
-    /// Store the analysis as a blob, put its digest into the record, append the record to the ledger.
+    /// Store the analysis as a blob, put its digest and the place in the rollout into the record, append the record to
+    /// the ledger.
     Record {
-        /// The record, without the analysis's digest.
+        /// The record, without the analysis's digest and as if it were the first.
         record: Box<RolloutRecord>,
         /// What the verdict was computed from.
         analysis: Box<Analysis>,

@@ -7,6 +7,7 @@
 //! * [`manifest`]: a directory as one canonical document, whose digest is its identity. [`collision`]: names that
 //!   another file system would take for one.
 //! * [`error`]: the causes of an error in one line.
+//! * [`sequence`]: the numbers of statements in a run or a rollout.
 //! * [`statement`] and [`predicate`]: the in-toto statements that enter the ledger.
 
 pub mod collision;
@@ -17,6 +18,7 @@ pub mod manifest;
 pub mod name;
 pub mod predicate;
 mod references;
+pub mod sequence;
 pub mod statement;
 pub mod time;
 

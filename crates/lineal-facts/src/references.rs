@@ -59,6 +59,13 @@ impl Statement {
     pub fn rests_on(&self) -> BTreeSet<Digest> {
         let mut digests = BTreeSet::new();
         collect(&self.predicate.to_value().unwrap_or_default(), &mut digests);
+        // To come after a statement is not to rest on it. The end of a run rests on its steps, and names them.
+        if let Some(member) = self.member()
+            && !matches!(self.predicate, Predicate::RunSealed(_))
+            && let Some(previous) = member.sequence.previous
+        {
+            digests.remove(&previous);
+        }
         let subjects = self.subject.iter().map(|subject| subject.digest.sha256());
         match &self.predicate {
             Predicate::ModelVersion(_) => digests.extend(subjects),

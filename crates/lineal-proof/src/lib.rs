@@ -8,6 +8,7 @@
 //! * [`cosignature`]: what witnesses sign. [`witness_policy`]: which of them are believed, and how many.
 //!   [`witness_message`]: what a log asks a witness, and what it decides. [`tlog_proof`]: inclusion in one file.
 //! * [`key`]: the ECDSA P-256 keys that sign statements. [`keyring`]: which of them counted, and when.
+//!   [`key_chain`]: how a checkpoint keeps one of their statements from being left out.
 //! * [`envelope`]: DSSE. [`leaf`]: the Rekor v2 entry that enters the tree for each envelope.
 //! * [`bundle`]: envelope, entry, proof and checkpoint in one Sigstore file, and the check that binds them together.
 //! * [`model_signature`]: the files of a model as an OpenSSF Model Signing statement, and the check of a directory.
@@ -18,6 +19,7 @@ pub mod checkpoint;
 pub mod cosignature;
 pub mod envelope;
 pub mod key;
+pub mod key_chain;
 pub mod keyring;
 pub mod leaf;
 pub mod model_signature;
@@ -33,6 +35,7 @@ pub use checkpoint::{Checkpoint, LogKeys, LogSigner, Note, Verified, VerifierKey
 pub use cosignature::{WitnessKey, WitnessSigner};
 pub use envelope::Envelope;
 pub use key::{PublicKey, Signer};
+pub use key_chain::KeyChain;
 pub use keyring::{Keyring, TrustedKey};
 pub use leaf::Leaf;
 pub use model_signature::SignedModel;

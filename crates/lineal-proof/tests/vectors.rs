@@ -9,7 +9,8 @@ use lineal_facts::{Digest, Predicate, Statement, Timestamp};
 use lineal_proof::bundle::trusted_root;
 use lineal_proof::tile::{decode_bundle, encode_bundle};
 use lineal_proof::{
-    Checkpoint, EntryBundleId, Hash, Leaf, LogKeys, LogSigner, PublicKey, TileId, VerifierKey, envelope, tree,
+    Checkpoint, EntryBundleId, Hash, KeyChain, Leaf, LogKeys, LogSigner, PublicKey, TileId, VerifierKey,
+    envelope, tree,
 };
 use serde_json::Value;
 
@@ -154,6 +155,25 @@ fn checkpoints_and_the_log_key() {
     let note = log.sign(&checkpoint).unwrap();
     assert_eq!(String::from_utf8(note.clone()).unwrap(), text(&vector["note"]));
     assert_eq!(LogKeys::new(log.verifier_key().clone()).open(&note).unwrap().value, checkpoint);
+}
+
+#[test]
+fn what_a_checkpoint_says_about_key_statements() {
+    let (vector, of) = (vectors("keyStatements"), vectors("checkpoint"));
+    let mut chain = KeyChain::default();
+    assert_eq!(chain.to_line(), text(&vector["none"]));
+    for added in list(&vector["added"]) {
+        chain.push(text(&added["position"]).parse().unwrap(), &hash(&added["leafHash"]));
+        assert_eq!(chain.to_line(), text(&added["line"]));
+    }
+    let log = LogSigner::from_seed(text(&of["name"]), hash(&of["seed"]).as_bytes()).unwrap();
+    let size = text(&of["size"]).parse().unwrap();
+    let mut checkpoint = Checkpoint::new(text(&of["name"]), size, hash(&of["root"]));
+    checkpoint.extensions.push(chain.to_line());
+    let note = log.sign(&checkpoint).unwrap();
+    assert_eq!(String::from_utf8(note.clone()).unwrap(), text(&vector["note"]));
+    let opened = LogKeys::new(log.verifier_key().clone()).open(&note).unwrap();
+    assert_eq!(KeyChain::of(&opened), Ok(Some(chain)));
 }
 
 #[test]

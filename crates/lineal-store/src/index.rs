@@ -30,7 +30,7 @@ pub use query::{
 
 const SCHEMA: &str = include_str!("index/schema.sql");
 /// Raised whenever the tables or the projection change; an index of another version is made anew.
-const SCHEMA_VERSION: i64 = 3;
+const SCHEMA_VERSION: i64 = 4;
 
 /// The index of one store.
 #[derive(Debug, Clone)]

@@ -20,7 +20,7 @@ use lineal_proof::checkpoint::CheckpointError;
 use lineal_proof::leaf::LeafError;
 use lineal_proof::tile::{self, TileError};
 use lineal_proof::tree::{self, ProofError};
-use lineal_proof::{Checkpoint, EntryBundleId, Hash, Leaf, TileId, VerifierKey};
+use lineal_proof::{Checkpoint, EntryBundleId, Hash, KeyChain, Leaf, TileId, VerifierKey};
 
 use self::layout::{Layout, WIDTH};
 use crate::disk::{Disk, FileSystem};
@@ -63,6 +63,8 @@ pub struct Head {
     pub size: u64,
     /// Root of the tree over them.
     pub root: Hash,
+    /// What it says about the key statements; `None` of a ledger whose first build did not say it.
+    pub keys: Option<KeyChain>,
     /// The signed note, as published.
     pub note: Vec<u8>,
 }
@@ -182,9 +184,14 @@ impl Ledger {
     pub fn head(&self) -> Result<Option<Head>, LedgerError> {
         let path = self.layout.checkpoint();
         let Some(note) = self.disk.read(&path, CHECKPOINT_LIMIT_BYTES)? else { return Ok(None) };
-        let verified = self.keys.open(&note).map_err(|source| LedgerError::Checkpoint { path, source })?;
-        let checkpoint = verified.value;
-        Ok(Some(Head { size: checkpoint.size, root: checkpoint.root, note }))
+        self.opened(note, path).map(Some)
+    }
+
+    /// What the note found in `path` says, if a key of this log signed it.
+    fn opened(&self, note: Vec<u8>, path: PathBuf) -> Result<Head, LedgerError> {
+        let opened = self.keys.open(&note).and_then(|opened| Ok((KeyChain::of(&opened)?, opened.value)));
+        let (keys, checkpoint) = opened.map_err(|source| LedgerError::Checkpoint { path, source })?;
+        Ok(Head { size: checkpoint.size, root: checkpoint.root, keys, note })
     }
 
     /// The leaves `from..to` of a log of `size` entries.

@@ -1,5 +1,6 @@
 //! The store as a whole: open, repair, commit.
 
+mod admission;
 mod log_end;
 
 use std::collections::VecDeque;
@@ -12,6 +13,7 @@ use std::time::{Duration, SystemTime};
 use lineal_facts::error::chain;
 use lineal_facts::json::JsonError;
 use lineal_facts::predicate::{KeyRecord, KeyRole, KeyState};
+use lineal_facts::sequence::SequenceError;
 use lineal_facts::statement::{PAYLOAD_TYPE, Subject};
 use lineal_facts::{Digest, Predicate, Statement, StatementError, Timestamp};
 use lineal_proof::envelope;
@@ -25,6 +27,7 @@ use crate::files::{self, Context, FileError};
 use crate::index::{Index, IndexError, IndexLocation};
 use crate::keys::{KeyError, Keys, SystemSigner};
 use crate::ledger::{Head, Ledger, LedgerEntry, LedgerError, Writer};
+use admission::Admission;
 use log_end::LogEnd;
 
 /// Most statements in one group commit; more wait for the next one.
@@ -104,6 +107,9 @@ pub enum StoreError {
     /// The key does not count, or a key statement breaks the rules. Nothing was written.
     #[error("not recorded, because nobody would believe it: {0}")]
     Keyring(#[from] KeyringError),
+    /// A statement is out of its place in its run or rollout. Nothing was written.
+    #[error("not recorded, because the record would have a gap or a contradiction: {0}")]
+    Sequence(#[from] SequenceError),
     /// Not in the ledger.
     #[error("statement {0} is not in the ledger")]
     UnknownStatement(Digest),
@@ -229,7 +235,8 @@ impl Store {
     /// every blob put before are durable and indexed. Concurrent calls share one group commit.
     ///
     /// What the keyring would not let count is refused and not written: a key that is unknown, revoked or of another
-    /// role, a key statement that breaks the rules.
+    /// role, a key statement that breaks the rules. So is a statement that does not follow the last one of its run or
+    /// rollout.
     pub async fn commit(
         &self,
         statements: &[Statement],
@@ -368,19 +375,20 @@ impl Store {
     /// the position of the first leaf.
     async fn write(&self, group: &mut Vec<Waiting>) -> Result<u64, StoreError> {
         let lock = lock(&self.root).await?;
-        let mut keyring = self.current_keyring().await?;
+        let keyring = self.current_keyring().await?;
         self.settle_log_key(&keyring)?;
         let first = self.index.size().await?;
+        let statements = group.iter().flat_map(|waiting| &waiting.statements);
+        let mut admission = Admission::load(keyring, &self.index, statements).await?;
         let mut next = first;
         for waiting in std::mem::take(group) {
-            match admitted(&keyring, next, &waiting) {
-                Ok(after) => {
-                    keyring = after.unwrap_or(keyring);
+            match admission.admit(next, &waiting.entries, &waiting.statements) {
+                Ok(()) => {
                     next += waiting.entries.len() as u64;
                     group.push(waiting);
                 }
                 Err(error) => {
-                    let _ = waiting.answer.send(Err(Arc::new(error.into())));
+                    let _ = waiting.answer.send(Err(Arc::new(error)));
                 }
             }
         }
@@ -478,24 +486,6 @@ fn wait_for_lock(root: &Path) -> Result<File, StoreError> {
     let file = File::create(&path).context("open", &path)?;
     file.lock().context("lock", &path)?;
     Ok(file)
-}
-
-/// Whether every statement of `waiting` would count at `position`; yields the keyring after it if it changes that.
-fn admitted(keyring: &Keyring, position: u64, waiting: &Waiting) -> Result<Option<Keyring>, KeyringError> {
-    let mut after: Option<Keyring> = None;
-    for (position, (entry, statement)) in (position..).zip(waiting.entries.iter().zip(&waiting.statements)) {
-        let signer = entry.leaf.key.id();
-        match &statement.predicate {
-            Predicate::Key(_) => {
-                let after = after.get_or_insert_with(|| keyring.clone());
-                after.apply_statement(position, &signer, statement)?;
-            }
-            other => {
-                after.as_ref().unwrap_or(keyring).admits(&signer, other, position)?;
-            }
-        }
-    }
-    Ok(after)
 }
 
 /// Whether a commit was refused because this key was revoked.

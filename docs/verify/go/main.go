@@ -3,11 +3,13 @@
 //
 //	lineal-log-check [-log-key VKEY] FOLDER
 //
-// It says nothing about statements and the keys that signed them. Exit code: 0 it holds, 1 it does not, 2 wrong use.
+// Of statements it reads only which of them are about keys, and whether these are those that the checkpoint counts. It
+// says nothing about the keys that signed. Exit code: 0 it holds, 1 it does not, 2 wrong use.
 package main
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
@@ -37,10 +39,16 @@ type checkpoint struct {
 	origin string
 	size   int64
 	root   tlog.Hash
+	// The line about key statements; empty if the log says nothing about them.
+	keys string
 }
 
 // bundle is what is read of a Sigstore bundle.
 type bundle struct {
+	DsseEnvelope struct {
+		PayloadType string `json:"payloadType"`
+		Payload     []byte `json:"payload"`
+	} `json:"dsseEnvelope"`
 	VerificationMaterial struct {
 		TlogEntries []struct {
 			LogIndex       string `json:"logIndex"`
@@ -156,8 +164,9 @@ func openCheckpoint(folder, pinned string) (*checkpoint, error) {
 
 // parseCheckpoint reads a C2SP checkpoint whose signature is still to be checked.
 func parseCheckpoint(text []byte) (*checkpoint, error) {
-	lines := strings.SplitN(string(text), "\n", 4)
-	if len(lines) < 4 || lines[0] == "" {
+	signed, _, found := strings.Cut(string(text), "\n\n")
+	lines := strings.Split(signed, "\n")
+	if !found || len(lines) < 3 || lines[0] == "" {
 		return nil, errors.New("not a checkpoint")
 	}
 	size, err := number63(lines[1])
@@ -171,7 +180,16 @@ func parseCheckpoint(text []byte) (*checkpoint, error) {
 	if err != nil || len(root) != tlog.HashSize {
 		return nil, errors.New("the checkpoint has no root")
 	}
-	return &checkpoint{text, lines[0], size, tlog.Hash(root)}, nil
+	keys := ""
+	for _, line := range lines[3:] {
+		if strings.HasPrefix(line, "lineal-keys ") {
+			if keys != "" {
+				return nil, errors.New("two lines about keys")
+			}
+			keys = line
+		}
+	}
+	return &checkpoint{text, lines[0], size, tlog.Hash(root), keys}, nil
 }
 
 // readEntries reads every entry bundle: big-endian 16 bits of length before each entry.
@@ -250,23 +268,70 @@ func checkBundles(folder string, signed *checkpoint, entries [][]byte) (int, err
 	if err != nil {
 		return 0, err
 	}
+	keys, chained := 0, [tlog.HashSize]byte{}
 	for _, name := range names {
 		data, err := read(folder, "bundles/"+filepath.Base(name))
 		if err != nil {
 			return 0, err
 		}
-		if err := checkBundle(data, signed, entries); err != nil {
+		var parsed bundle
+		err = json.Unmarshal(data, &parsed)
+		if err == nil {
+			err = checkBundle(parsed, signed, entries)
+		}
+		isKey := false
+		if err == nil {
+			isKey, err = isKeyStatement(parsed)
+		}
+		if err != nil {
 			return 0, fmt.Errorf("%s: %w", filepath.Base(name), err)
 		}
+		if isKey {
+			// The names are in order of the positions.
+			index, _ := number63(parsed.VerificationMaterial.TlogEntries[0].LogIndex)
+			leaf := tlog.RecordHash(entries[index])
+			text := append([]byte("lineal/key-statements/v1\n"), chained[:]...)
+			text = binary.BigEndian.AppendUint64(text, uint64(index))
+			keys, chained = keys+1, sha256.Sum256(append(text, leaf[:]...))
+		}
+	}
+	found := fmt.Sprintf("lineal-keys %d %s", keys, base64.StdEncoding.EncodeToString(chained[:]))
+	if signed.keys != "" && signed.keys != found {
+		return 0, errors.New("the key statements are not those that the checkpoint counts")
 	}
 	return len(names), nil
 }
 
-func checkBundle(data []byte, signed *checkpoint, entries [][]byte) error {
-	var parsed bundle
-	if err := json.Unmarshal(data, &parsed); err != nil {
-		return err
+// isKeyStatement reads what the statement is about; its bytes must be those of the entry.
+func isKeyStatement(parsed bundle) (bool, error) {
+	var entry struct {
+		Spec struct {
+			HashedRekordV002 struct {
+				Data struct {
+					Digest []byte `json:"digest"`
+				} `json:"data"`
+			} `json:"hashedRekordV002"`
+		} `json:"spec"`
 	}
+	if err := json.Unmarshal(parsed.VerificationMaterial.TlogEntries[0].CanonicalizedBody, &entry); err != nil {
+		return false, err
+	}
+	envelope := parsed.DsseEnvelope
+	encoded := fmt.Sprintf("DSSEv1 %d %s %d %s", len(envelope.PayloadType), envelope.PayloadType, len(envelope.Payload), envelope.Payload)
+	digest := sha256.Sum256([]byte(encoded))
+	if !bytes.Equal(digest[:], entry.Spec.HashedRekordV002.Data.Digest) {
+		return false, errors.New("the statement is not the one of the entry")
+	}
+	var statement struct {
+		PredicateType string `json:"predicateType"`
+	}
+	if err := json.Unmarshal(envelope.Payload, &statement); err != nil {
+		return false, err
+	}
+	return statement.PredicateType == "https://lineal.dev/attestation/key/v1", nil
+}
+
+func checkBundle(parsed bundle, signed *checkpoint, entries [][]byte) error {
 	if len(parsed.VerificationMaterial.TlogEntries) != 1 {
 		return errors.New("expected one log entry")
 	}

@@ -2,6 +2,7 @@
 //! lineal-proof as a WebAssembly module.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -18,6 +19,7 @@ const WASM_TARGET: &str = "wasm32-unknown-unknown";
 /// Builds what is missing, and the link by which tests find it.
 pub(crate) fn ensure(workspace: &Workspace) -> Result<()> {
     sigstore(workspace)?;
+    target()?;
     let folder = workspace.target.join("xtask/wasm");
     let mut build = workspace.cargo(&["build", "--release", "--locked", "--manifest-path", WASM]);
     build.args(["--target", WASM_TARGET, "--target-dir"]).arg(&folder);
@@ -26,6 +28,17 @@ pub(crate) fn ensure(workspace: &Workspace) -> Result<()> {
     let size = fs::metadata(&module).with_context(|| format!("no `{}`", module.display()))?.len();
     eprintln!("lineal-proof as WebAssembly: {} KB", size / 1000);
     Ok(())
+}
+
+/// Makes sure of the standard library for [`WASM_TARGET`], in the toolchain that is in use.
+fn target() -> Result<()> {
+    let sysroot = shell::output(Command::new("rustc").args(["--print", "sysroot"]))?;
+    if Path::new(sysroot.trim()).join("lib/rustlib").join(WASM_TARGET).is_dir() {
+        return Ok(());
+    }
+    shell::timed("fetching Rust's standard library for WebAssembly", || {
+        shell::quiet(Command::new("rustup").args(["target", "add", WASM_TARGET]))
+    })
 }
 
 fn sigstore(workspace: &Workspace) -> Result<()> {

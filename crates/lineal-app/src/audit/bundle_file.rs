@@ -49,5 +49,6 @@ pub fn verify_bundle(path: &Path, pins: &Pins) -> Result<Audit, Failure> {
     }
     tree.settle();
     let verification = Verification::new(path.display().to_string(), tree, findings);
-    Ok(Audit { verification, log_pinned: !pins.logs.is_empty(), keys_pinned: true, complete: false })
+    let log_pinned = !pins.logs.is_empty();
+    Ok(Audit { verification, log_pinned, keys_pinned: true, complete: false, keys_complete: false })
 }

@@ -77,6 +77,11 @@ impl Placed {
 
 /// Statements that `statement` rests on, which a folder with it must hold too.
 pub(super) fn rests_on(statement: &Statement) -> Vec<Digest> {
+    let previous = statement.member().and_then(|member| member.sequence.previous);
+    previous.into_iter().chain(named(statement)).collect()
+}
+
+fn named(statement: &Statement) -> Vec<Digest> {
     match &statement.predicate {
         Predicate::RunSealed(RunSealed { steps, .. }) => steps.iter().map(|s| s.provenance).collect(),
         Predicate::ModelVersion(record) => vec![record.provenance],

@@ -4,11 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
 use std::path::Path;
 
+use lineal_facts::sequence::SeriesEnds;
 use lineal_facts::{Digest, Predicate, Statement, Timestamp};
 use lineal_proof::bundle::{self, BUNDLE_LIMIT_BYTES};
 use lineal_proof::checkpoint::{LOG_KEYS_LIMIT, NOTE_LIMIT_BYTES};
 use lineal_proof::tile::{self, ENTRY_LIMIT_BYTES, EntryBundleId, TILE_WIDTH};
-use lineal_proof::{Bundle, Checkpoint, Edge, Keyring, Leaf, LogKeys, VerifierKey, VerifyError, tree};
+use lineal_proof::{
+    Bundle, Checkpoint, Edge, KeyChain, Keyring, Leaf, LogKeys, VerifierKey, VerifyError, tree,
+};
 use lineal_store::files::Context;
 use lineal_store::tree::TreeError;
 use lineal_store::walk::{self, Found, Links};
@@ -33,7 +36,7 @@ pub fn verify_folder(path: &Path, pins: &Pins, observer: Observer<'_>) -> Result
     let mut files = Files::list(path)?;
     let mut checker = Checker::default();
     let mut tree = Node::new(path.display().to_string(), String::new());
-    let mut complete = false;
+    let (mut complete, mut keys_complete) = (false, false);
     match begin(&mut files, pins) {
         Ok(log) => {
             tree.children.push(Node::new("log", log.detail.clone()));
@@ -42,9 +45,11 @@ pub fn verify_folder(path: &Path, pins: &Pins, observer: Observer<'_>) -> Result
             observer(Event::Ended);
             tree.children.extend(entries);
             complete = checker.statements.len() as u64 == log.checkpoint.size;
+            keys_complete = complete || checker.unread == 0 && log.keys_signed.is_some();
             if checker.unread == 0 {
                 let derived = checker.derived(&mut files, &log);
                 tree.children.push(derived);
+                tree.children.extend(checker.key_statements(&log, complete));
                 tree.children.push(checker.references());
                 let rest = checker.rest(&files);
                 tree.children.push(rest);
@@ -56,19 +61,19 @@ pub fn verify_folder(path: &Path, pins: &Pins, observer: Observer<'_>) -> Result
         }
         Err(failure) => tree.children.push(checker.broken("log", failure)),
     }
-    tree.children.push(Node::new("whole", completeness(complete)));
+    tree.children.push(Node::new("whole", completeness(complete, keys_complete)));
     let (log_pinned, keys_pinned) = (!pins.logs.is_empty(), !pins.logs.is_empty() || pins.key.is_some());
     tree.children.push(Node::new("pinned", pinning(log_pinned, keys_pinned)));
     tree.settle();
     let verification = Verification::new(path.display().to_string(), tree, checker.findings);
-    Ok(Audit { verification, log_pinned, keys_pinned, complete })
+    Ok(Audit { verification, log_pinned, keys_pinned, complete, keys_complete })
 }
 
-const fn completeness(complete: bool) -> &'static str {
-    if complete {
-        "yes: every entry of the log has its statement here"
-    } else {
-        "no: some statements only; a revocation among the others would not be seen"
+const fn completeness(complete: bool, keys_complete: bool) -> &'static str {
+    match (complete, keys_complete) {
+        (true, _) => "yes: every entry of the log has its statement here",
+        (false, true) => "no: some statements only, but every one about keys",
+        (false, false) => "no: some statements only; a revocation among the others would not be seen",
     }
 }
 
@@ -133,6 +138,8 @@ impl Files {
 struct Log {
     note: Vec<u8>,
     checkpoint: Checkpoint,
+    /// What the checkpoint says about the key statements.
+    keys_signed: Option<KeyChain>,
     keys: LogKeys,
     /// The key that signed the checkpoint.
     key: VerifierKey,
@@ -146,6 +153,7 @@ fn begin(files: &mut Files, pins: &Pins) -> Result<Log, Failure> {
     let keys = keys.map_err(|e| changed(contents::LOG_KEYS, &chain(&e)))?;
     let note = files.take(contents::CHECKPOINT, NOTE_LIMIT_BYTES)?;
     let opened = keys.open(&note).map_err(|e| broken(contents::CHECKPOINT, &e.into()))?;
+    let keys_signed = KeyChain::of(&opened).map_err(|e| broken(contents::CHECKPOINT, &e.into()))?;
     let checkpoint = opened.value;
     let key = keys.at(checkpoint.size).clone();
     if !pins.logs.is_empty() && !pins.logs.contains(&key) {
@@ -162,12 +170,14 @@ fn begin(files: &mut Files, pins: &Pins) -> Result<Log, Failure> {
         return Err(changed(&copy, "is not the folder's checkpoint"));
     }
     let detail = format!("{}, {} entries", checkpoint.origin, checkpoint.size);
-    Ok(Log { note, checkpoint, keys, key, detail })
+    Ok(Log { note, checkpoint, keys_signed, keys, key, detail })
 }
 
 #[derive(Default)]
 struct Checker {
     keyring: Keyring,
+    keys_found: KeyChain,
+    series: SeriesEnds,
     start: Option<Timestamp>,
     statements: BTreeSet<Digest>,
     references: Vec<(u64, Digest)>,
@@ -287,8 +297,15 @@ impl Checker {
             return Err(changed(name, &format!("should be called `{}`", placed.file())));
         }
         let signer = leaf.key.id();
+        if let Predicate::Key(_) = &placed.statement.predicate {
+            self.keys_found.push(position, &leaf.hash());
+        }
         let admitted = self.admit(&placed, &signer);
         let statement = &placed.statement;
+        let in_place = match admitted {
+            Ok(_) => self.series.visit(statement, digest),
+            Err(_) => Ok(()),
+        };
         let about = statement.subject.first().map_or("", |subject| subject.name.as_str());
         let label = format!("entry {position}, {} {}", statement.predicate.noun(), digest.short());
         self.references.extend(contents::rests_on(statement).into_iter().map(|on| (position, on)));
@@ -296,6 +313,7 @@ impl Checker {
         let about = about.to_owned();
         self.placed.push(placed);
         let holder = admitted?;
+        in_place.map_err(|e| Failure::new(Code::Incomplete, chain(&e)))?;
         Ok(Node::new(label, format!("about {about}, signed by {holder}, included under the checkpoint")))
     }
 
@@ -353,6 +371,21 @@ impl Checker {
         let revoked = keys.iter().filter(|key| key.revoked_at.is_some()).count();
         let detail = format!("{} keys, {revoked} of them revoked, as the log says", keys.len());
         Node { ok: self.findings.len() == before, ..Node::new("keyring", detail) }
+    }
+
+    /// The key statements that are here are those that the checkpoint counts; nothing if it counts none.
+    fn key_statements(&mut self, log: &Log, complete: bool) -> Option<Node> {
+        let signed = log.keys_signed.as_ref()?;
+        Some(match self.keys_found.check(signed, complete) {
+            Ok(()) => Node::new("key statements", format!("{}, as the checkpoint says", signed.count())),
+            Err(error) => {
+                let failure = broken(contents::CHECKPOINT, &error);
+                let node = Node { ok: false, ..Node::new("key statements", failure.message.clone()) };
+                // First: it may be why others do not count.
+                self.findings.insert(0, Finding { code: failure.code, message: failure.message });
+                node
+            }
+        })
     }
 
     /// What a statement rests on must be here too.

@@ -1,5 +1,7 @@
 //! The owner task.
 
+mod outbox;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,14 +10,13 @@ use lineal_engine::observation::Report;
 use lineal_engine::rollout::{Command, Effect, Rollout, Start};
 use lineal_engine::route::RouteTable;
 use lineal_facts::predicate::{RolloutRecord, RolloutTransition};
-use lineal_facts::statement::Subject;
-use lineal_facts::{EnvironmentName, ModelVersion, Predicate, RolloutId, Statement};
+use lineal_facts::{EnvironmentName, ModelVersion, RolloutId};
 use lineal_proof::Signer;
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
 use super::join::Join;
-use super::lane::{self, Lane, LaneKey, Server, ServerState};
+use super::lane::{self, Lane, LaneKey, Server, ServerState, StoredLane};
 use super::publish::PublishedTable;
 use super::{LaneStatus, Message};
 use crate::failure::{Code, Failure};
@@ -43,8 +44,6 @@ pub(super) struct Controller {
     join: Join,
     /// Last report of each gateway.
     gateways: BTreeMap<String, u64>,
-    /// Steps that moved traffic and could not be recorded yet; tried again until they are.
-    unrecorded: Vec<RolloutRecord>,
     ticks: u64,
 }
 
@@ -80,18 +79,8 @@ impl Controller {
         // Gateways refuse tables that are not newer than theirs; the clock keeps generations rising across crashes.
         let generation = u64::try_from(now().unix_ms()).unwrap_or(0);
         let (lanes, join, gateways) = (BTreeMap::new(), Join::default(), BTreeMap::new());
-        let mut controller = Self {
-            project,
-            router,
-            sender,
-            publisher,
-            generation,
-            lanes,
-            join,
-            gateways,
-            unrecorded: Vec::new(),
-            ticks: 0,
-        };
+        let mut controller =
+            Self { project, router, sender, publisher, generation, lanes, join, gateways, ticks: 0 };
         controller.resume_lanes().await?;
         Ok(controller)
     }
@@ -156,11 +145,7 @@ impl Controller {
         environment: EnvironmentName,
     ) -> Result<LaneStatus, Failure> {
         let row = model::find(&self.project, &version).await?;
-        let promotions = self.project.store.index().promotions().await?;
-        let promoted = promotions.iter().any(|p| {
-            p.counts && p.environment == environment && p.version == version && p.digest == row.digest
-        });
-        if !promoted {
+        if !promotion::is_promoted(&self.project, &row, &environment).await? {
             return Err(Failure::new(
                 Code::Refused,
                 format!(
@@ -274,30 +259,37 @@ impl Controller {
     }
 
     /// Makes `next` the state of the lane. A step that raises weight is recorded first and does not happen if it
-    /// cannot be; one that takes weight away happens first and is recorded as soon as possible.
+    /// cannot be; one that takes weight away happens first and is recorded as soon as possible. Either is stored, with
+    /// the state that it leads to, before anything else.
     async fn enter(&mut self, key: &LaneKey, next: Rollout, effects: Vec<Effect>) -> Result<(), Failure> {
         let Some(lane) = self.lanes.get_mut(key) else { return Ok(()) };
         let previous = lane.rollout.replace(next);
         let served_before = lane.serving;
-        let mut routed = false;
+        for effect in &effects {
+            if let Effect::Record { record, analysis } = effect {
+                let bytes = analysis.to_json().map_err(|e| Failure::caused(Code::Internal, &e))?;
+                let analysis = self.project.store.blobs().put(&bytes).ok();
+                // A disk that fails must not hold up a fall, and a rise is recorded before it happens.
+                let _ = self.post(key, RolloutRecord { analysis, ..(**record).clone() });
+            }
+        }
+        let (mut routed, mut recorded) = (false, false);
         for effect in effects {
             match effect {
                 Effect::SetWeight { generation, .. } => {
                     routed = true;
                     self.set_weight(key, generation)?;
                 }
-                Effect::Record { mut record, analysis } => {
-                    let bytes = analysis.to_json().map_err(|e| Failure::caused(Code::Internal, &e))?;
-                    record.analysis = self.project.store.blobs().put(&bytes).ok();
-                    if let Err(failure) = self.record(&record).await {
-                        if routed {
-                            self.unrecorded.push(*record);
-                            continue;
-                        }
+                Effect::Record { .. } => {
+                    recorded = true;
+                    if let Err(failure) = self.record_due(key).await
+                        && !routed
+                    {
                         if let Some(lane) = self.lanes.get_mut(key) {
                             lane.rollout = previous;
                             lane.serving = served_before;
                         }
+                        self.withdraw(key);
                         return Err(failure);
                     }
                 }
@@ -309,7 +301,9 @@ impl Controller {
                 }
             }
         }
-        if routed && let Some(lane) = self.lanes.get_mut(key) {
+        if (routed || recorded)
+            && let Some(lane) = self.lanes.get_mut(key)
+        {
             retire(lane);
             lane.save(&self.project, self.generation)?;
         }
@@ -340,24 +334,6 @@ impl Controller {
             }
         }
         Ok(())
-    }
-
-    async fn record(&self, record: &RolloutRecord) -> Result<(), Failure> {
-        let row = model::find(&self.project, &record.canary).await?;
-        let statement = Statement {
-            subject: vec![Subject::new(record.canary.to_string(), row.digest)],
-            predicate: Predicate::Rollout(record.clone()),
-        };
-        self.project.store.commit(&[statement], self.project.store.builder()).await?;
-        Ok(())
-    }
-
-    async fn record_late(&mut self) {
-        for record in std::mem::take(&mut self.unrecorded) {
-            if self.record(&record).await.is_err() {
-                self.unrecorded.push(record);
-            }
-        }
     }
 
     /// Starts the server of a version unless it runs or is being started.
@@ -485,7 +461,14 @@ impl Controller {
     }
 
     async fn resume_lanes(&mut self) -> Result<(), Failure> {
-        for row in self.project.store.index().rollout_steps().await? {
+        for (key, stored) in StoredLane::all(&self.project)? {
+            self.generation = self.generation.max(stored.generation + 1);
+            let lane = self.lanes.entry(key.clone()).or_insert_with(|| Lane::new(key.clone()));
+            (lane.rollout, lane.outbox) = (stored.rollout, stored.outbox);
+            // What was decided and is not in the ledger gets there before any of it is routed.
+            self.record_due(&key).await?;
+        }
+        for row in self.project.store.index().latest_rollout_steps().await? {
             let record = row.record;
             let key = LaneKey { environment: record.environment.clone(), model: record.canary.model.clone() };
             let lane = self.lanes.entry(key.clone()).or_insert_with(|| Lane::new(key));
@@ -504,10 +487,6 @@ impl Controller {
         let mut wanted = Vec::new();
         for key in self.lanes.keys().cloned().collect::<Vec<_>>() {
             let Some(lane) = self.lanes.get_mut(&key) else { continue };
-            if let Some(stored) = lane.load(&self.project) {
-                self.generation = self.generation.max(stored.generation + 1);
-                lane.rollout = stored.rollout;
-            }
             let (serving, canary) = (lane.serving, lane.canary().map(|canary| canary.version));
             for version in serving.into_iter().chain(canary) {
                 wanted.push(ModelVersion { model: key.model.clone(), version });
@@ -518,43 +497,5 @@ impl Controller {
         let stopped = tokio::task::spawn_blocking(move || stop_others(&project, &wanted));
         stopped.await.map_err(|e| Failure::caused(Code::Internal, &e))?;
         self.abort_lost().await
-    }
-
-    /// A rollout that the ledger says is under way and whose state is gone cannot be continued: traffic is on the
-    /// stable version, and that is recorded.
-    async fn abort_lost(&self) -> Result<(), Failure> {
-        let mut open: BTreeMap<RolloutId, RolloutRecord> = BTreeMap::new();
-        for row in self.project.store.index().rollout_steps().await? {
-            match row.record.transition {
-                RolloutTransition::Started | RolloutTransition::Advanced => {
-                    open.insert(row.record.rollout.clone(), row.record);
-                }
-                RolloutTransition::Promoted
-                | RolloutTransition::RolledBack
-                | RolloutTransition::Aborted
-                | RolloutTransition::Expired => {
-                    open.remove(&row.record.rollout);
-                }
-            }
-        }
-        let known = |id: &RolloutId| {
-            self.lanes.values().any(|l| l.rollout.as_ref().is_some_and(|r| r.progress().id == *id))
-        };
-        for (id, record) in open {
-            if known(&id) || record.stable.is_none() {
-                continue;
-            }
-            let lost = RolloutRecord {
-                transition: RolloutTransition::Aborted,
-                canary_weight_percent: "0".to_owned(),
-                generation: self.generation.to_string(),
-                cause: "the control plane's state was lost; the stable version serves".to_owned(),
-                analysis: None,
-                decided_at: now(),
-                ..record
-            };
-            self.record(&lost).await?;
-        }
-        Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! One model in one environment: its servers, its rollout and its route.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use lineal_engine::analysis::{Arm, Observation, Strategy};
@@ -8,8 +9,9 @@ use lineal_engine::observation::Window;
 use lineal_engine::policy::Policy;
 use lineal_engine::rollout::Rollout;
 use lineal_engine::route::{Role, Route, Share, WEIGHT_TOTAL};
+use lineal_facts::predicate::RolloutRecord;
 use lineal_facts::{Digest, EnvironmentName, ModelName, ModelVersion};
-use lineal_store::files;
+use lineal_store::files::{self, Context};
 use serde::{Deserialize, Serialize};
 
 use super::join::Joined;
@@ -39,6 +41,8 @@ pub(super) struct Lane {
     pub(super) servers: BTreeMap<u32, Server>,
     /// Observations that the rollout has not seen yet, by generation.
     pub(super) pending: BTreeMap<u64, Observation>,
+    /// Steps of rollouts that were decided and are not in the ledger yet, oldest first.
+    pub(super) outbox: Vec<RolloutRecord>,
     /// Whether the stored state is behind.
     pub(super) dirty: bool,
 }
@@ -61,13 +65,16 @@ pub(super) enum ServerState {
     Failed(String),
 }
 
-/// What a restart needs beyond the ledger, version 1.
+/// What a restart needs beyond the ledger, version 1. State and outbox are one file: a step is decided and due to be
+/// recorded in the same moment, whatever happens next.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct StoredLane {
     pub(super) version: String,
     pub(super) generation: u64,
     pub(super) rollout: Option<Rollout>,
+    #[serde(default)]
+    pub(super) outbox: Vec<RolloutRecord>,
 }
 
 impl Lane {
@@ -79,6 +86,7 @@ impl Lane {
             rollout: None,
             servers: BTreeMap::new(),
             pending: BTreeMap::new(),
+            outbox: Vec::new(),
             dirty: false,
         }
     }
@@ -178,18 +186,19 @@ impl Lane {
             serving: self.serving,
             generation,
             rollout: self.rollout.as_ref().map(rollout_status),
+            unrecorded: self.outbox.len(),
             servers: servers.collect(),
         }
     }
 
     /// The file of the stored state.
-    pub(super) fn state_path(&self, project: &Project) -> PathBuf {
-        let name = format!("{}.{}.json", self.key.environment, self.key.model);
-        project.folder().join("control").join(name)
+    fn state_path(&self, project: &Project) -> PathBuf {
+        folder(project).join(format!("{}.{}.json", self.key.environment, self.key.model))
     }
 
     pub(super) fn save(&mut self, project: &Project, generation: u64) -> Result<(), Failure> {
-        let stored = StoredLane { version: "1".to_owned(), generation, rollout: self.rollout.clone() };
+        let (rollout, outbox) = (self.rollout.clone(), self.outbox.clone());
+        let stored = StoredLane { version: "1".to_owned(), generation, rollout, outbox };
         let bytes = serde_json::to_vec(&stored).map_err(|e| Failure::caused(Code::Internal, &e))?;
         let path = self.state_path(project);
         files::create_directory(files::parent(&path))?;
@@ -197,12 +206,38 @@ impl Lane {
         self.dirty = false;
         Ok(())
     }
+}
 
-    /// The stored state; an unreadable one counts as none, because the ledger says what serves.
-    pub(super) fn load(&self, project: &Project) -> Option<StoredLane> {
-        let bytes = files::read_limited(&self.state_path(project), STATE_LIMIT_BYTES).ok()?;
-        serde_json::from_slice(&bytes).ok().filter(|stored: &StoredLane| stored.version == "1")
+impl StoredLane {
+    /// The stored states of all lanes. An unreadable one counts as none, because the ledger says what serves.
+    pub(super) fn all(project: &Project) -> Result<Vec<(LaneKey, Self)>, Failure> {
+        let (folder, mut lanes) = (folder(project), Vec::new());
+        let entries = match std::fs::read_dir(&folder) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(lanes),
+            entries => entries.context("list", &folder)?,
+        };
+        for entry in entries {
+            let path = entry.context("list", &folder)?.path();
+            // Others are what a kill left of a replacement.
+            if path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".")) {
+                continue;
+            }
+            let Ok(bytes) = files::read_limited(&path, STATE_LIMIT_BYTES) else { continue };
+            let stored = serde_json::from_slice(&bytes).ok().filter(|stored: &Self| stored.version == "1");
+            // Without a rollout nothing is due.
+            if let Some(stored) = stored
+                && let Some(progress) = stored.rollout.as_ref().map(Rollout::progress)
+            {
+                let (environment, model) = (progress.environment.clone(), progress.canary.model.clone());
+                lanes.push((LaneKey { environment, model }, stored));
+            }
+        }
+        Ok(lanes)
     }
+}
+
+fn folder(project: &Project) -> PathBuf {
+    project.folder().join("control")
 }
 
 fn rollout_status(rollout: &Rollout) -> RolloutStatus {

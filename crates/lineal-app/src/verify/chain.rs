@@ -1,8 +1,11 @@
 //! The links of the chain: model, run, steps, data, gates, approvals, promotions, rollouts.
 
+use std::collections::BTreeSet;
+
 use lineal_engine::analysis;
 use lineal_facts::predicate::{Artifact, ArtifactKind, KeyRole, Outcome, RunStep, StepProvenance};
-use lineal_facts::{Digest, ModelVersion, Predicate, RunId};
+use lineal_facts::sequence::Series;
+use lineal_facts::{Digest, ModelVersion, Predicate, RolloutId, RunId};
 use lineal_store::index::{SnapshotRow, VersionRow};
 use lineal_store::tree;
 
@@ -60,6 +63,7 @@ impl Checker<'_> {
             let child = self.step(step).await?;
             node.children.push(child);
         }
+        node.children.push(self.record_of_run(sealed).await?);
         Ok(node)
     }
 
@@ -234,8 +238,8 @@ impl Checker<'_> {
 
     async fn rollouts(&mut self, version: &ModelVersion) -> Result<Node, Failure> {
         let mut node = Node::new("rollouts", String::new());
-        let rows = self.index.rollout_steps().await?;
-        for row in rows.iter().filter(|row| row.record.canary == *version) {
+        let rows = self.index.rollouts_of(version).await?;
+        for row in &rows {
             let record = &row.record;
             let word = format!("{:?}", record.transition).to_lowercase();
             let label = format!("{word}, canary at {} %", record.canary_weight_percent);
@@ -251,6 +255,11 @@ impl Checker<'_> {
             node.children.push(child);
         }
         node.detail = format!("{} steps", node.children.len());
+        let ids: BTreeSet<&RolloutId> = rows.iter().map(|row| &row.record.rollout).collect();
+        for id in ids {
+            let (record, _) = self.series(&Series::Rollout(id.clone())).await?;
+            node.children.push(record);
+        }
         Ok(node)
     }
 

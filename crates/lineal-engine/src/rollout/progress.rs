@@ -1,5 +1,7 @@
 //! What all phases share, and the transitions that leave a record.
 
+use lineal_facts::sequence::Sequence;
+
 use super::{
     Analysis, Degraded, DegradedReason, Deserialize, Effect, EnvironmentName, Healthy, ModelVersion,
     Observation, Progressing, Rollout, RolloutError, RolloutId, RolloutRecord, RolloutTransition, Serialize,
@@ -177,6 +179,7 @@ impl Progress {
             cause: cause.to_owned(),
             evidence: self.analysis.judge().evidence(),
             analysis: None,
+            sequence: Sequence::after(None),
             decided_at: now,
         };
         Effect::Record { record: Box::new(record), analysis: Box::new(self.analysis.clone()) }

@@ -11,6 +11,7 @@ use super::record::Artifact;
 use super::test_result::ResourceDescriptor;
 use crate::digest::Digest;
 use crate::name::{PipelineName, RunId, StepName};
+use crate::sequence::Sequence;
 use crate::time::Timestamp;
 
 /// The build type of a step.
@@ -76,6 +77,8 @@ pub struct InternalParameters {
     pub uncontrolled: Vec<String>,
     /// Outputs by name: kind, digest and size.
     pub outputs: BTreeMap<String, Artifact>,
+    /// The place in the run: steps in the order in which they ended.
+    pub sequence: Sequence,
 }
 
 /// What the step read of the system's randomness.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::name::{DatasetName, PipelineName, RunId, StepName, Tag};
+use crate::sequence::Sequence;
 use crate::time::Timestamp;
 
 /// What a key may sign.
@@ -146,6 +147,8 @@ pub struct RunSealed {
     pub plan: Digest,
     /// Steps in execution order.
     pub steps: Vec<RunStep>,
+    /// The last place in the run.
+    pub sequence: Sequence,
     /// When it started.
     pub started_at: Timestamp,
     /// When it ended.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::name::{EnvironmentName, ModelVersion, RolloutId};
+use crate::sequence::Sequence;
 use crate::time::Timestamp;
 
 /// What a rollout step did.
@@ -72,6 +73,8 @@ pub struct RolloutRecord {
     /// Blob with the strategy and the sufficient statistics: replaying them gives the same verdict.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub analysis: Option<Digest>,
+    /// The place in the rollout.
+    pub sequence: Sequence,
     /// When.
     pub decided_at: Timestamp,
 }

@@ -4,6 +4,7 @@ use lineal_facts::predicate::{
     Approval, DatasetSnapshot, Incident, KeyRecord, KeyRole, ModelVersionRecord, Outcome, Promotion,
     RolloutRecord, RunSealed, StepProvenance, TestResult,
 };
+use lineal_facts::sequence::Member;
 use lineal_facts::{Digest, Predicate, Statement};
 use lineal_proof::keyring::Keyring;
 use serde::Serialize;
@@ -66,6 +67,9 @@ pub(super) fn apply(batch: &mut Batch, entry: &Entry, statement: Option<&Stateme
     };
     if !counts {
         return;
+    }
+    if let Some(member) = statement.member() {
+        series(batch, entry, &member);
     }
     let about = statement.subject.first().map(|s| s.digest.sha256().to_string()).unwrap_or_default();
     match &statement.predicate {
@@ -289,6 +293,19 @@ fn rollout(batch: &mut Batch, entry: &Entry, record: &RolloutRecord) {
             cause: &record.cause,
             record: json(record),
             decided_at: record.decided_at.to_string(),
+        }
+    );
+}
+
+fn series(batch: &mut Batch, entry: &Entry, member: &Member) {
+    insert!(
+        batch,
+        series {
+            position: entry.at(),
+            statement: entry.statement.to_string(),
+            series: member.series.as_str(),
+            number: member.sequence.number.to_string(),
+            closes: member.closes,
         }
     );
 }

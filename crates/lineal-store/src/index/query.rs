@@ -6,6 +6,7 @@ use std::str::FromStr;
 use super::database::{Row, Value};
 use super::{Index, IndexError};
 use lineal_facts::predicate::{Artifact, ArtifactKind, ModelVersionRecord, RolloutRecord};
+use lineal_facts::sequence::{Series, SeriesEnd};
 use lineal_facts::{
     DatasetName, Digest, EnvironmentName, ModelName, ModelVersion, PipelineName, RolloutId, RunId, StepName,
     Tag,
@@ -363,6 +364,51 @@ impl Index {
         self.newest(sql, vec![id.as_str().into()], rollout).await
     }
 
+    /// The newest steps of the rollouts of a version, oldest first.
+    pub async fn rollouts_of(&self, canary: &ModelVersion) -> Result<Vec<RolloutRow>, IndexError> {
+        let sql =
+            "SELECT * FROM rollout_steps WHERE model = $1 AND canary = $2 ORDER BY position DESC LIMIT $3";
+        self.newest(sql, vec![canary.model.as_str().into(), canary.version.into()], rollout).await
+    }
+
+    /// The latest step of each model in each environment.
+    pub async fn latest_rollout_steps(&self) -> Result<Vec<RolloutRow>, IndexError> {
+        let sql = "SELECT * FROM rollout_steps WHERE position IN \
+                   (SELECT MAX(position) FROM rollout_steps GROUP BY environment, model) ORDER BY position LIMIT $1";
+        self.list(sql, Vec::new(), rollout).await
+    }
+
+    /// The latest promotion of these bytes, as this version, to the environment, by a key that counts.
+    pub async fn promotion(
+        &self,
+        version: &ModelVersion,
+        digest: &Digest,
+        environment: &EnvironmentName,
+    ) -> Result<Option<PromotionRow>, IndexError> {
+        let sql = "SELECT * FROM promotions WHERE digest = $1 AND model = $2 AND version = $3 AND environment = $4 \
+                   AND counts ORDER BY position DESC LIMIT $5";
+        let binds = vec![
+            digest.to_string().into(),
+            version.model.as_str().into(),
+            version.version.into(),
+            environment.as_str().into(),
+        ];
+        Ok(self.list(sql, binds, promotion).await?.into_iter().next())
+    }
+
+    /// The last statement of a run or a rollout so far.
+    pub async fn series_end(&self, series: &Series) -> Result<Option<SeriesEnd>, IndexError> {
+        let sql = "SELECT * FROM series WHERE series = $1 ORDER BY position DESC LIMIT $2";
+        let binds = vec![series.as_str().into(), 1i64.into()];
+        self.database.fetch(sql, binds).await?.first().map(series_member).transpose()
+    }
+
+    /// The statements of a run or a rollout in ledger order.
+    pub async fn series(&self, series: &Series) -> Result<Vec<SeriesEnd>, IndexError> {
+        let sql = "SELECT * FROM series WHERE series = $1 ORDER BY position LIMIT $2";
+        self.list(sql, vec![series.as_str().into()], series_member).await
+    }
+
     async fn one_result(
         &self,
         sql: &'static str,
@@ -539,6 +585,11 @@ fn promotion(row: &Row) -> Result<PromotionRow, IndexError> {
         promoted_at: row.text("promoted_at")?,
         counts: row.flag("counts")?,
     })
+}
+
+fn series_member(row: &Row) -> Result<SeriesEnd, IndexError> {
+    let (number, closed) = (parsed(row, "number")?, row.flag("closes")?);
+    Ok(SeriesEnd { number, statement: parsed(row, "statement")?, closed })
 }
 
 fn rollout(row: &Row) -> Result<RolloutRow, IndexError> {

@@ -87,6 +87,13 @@ CREATE TABLE rollout_steps (
 CREATE INDEX rollout_steps_rollout ON rollout_steps (rollout);
 CREATE INDEX rollout_steps_model ON rollout_steps (environment, model);
 
+-- Statements of runs and rollouts in their order. `number` is text: it has 64 bits.
+CREATE TABLE series (
+    position INTEGER PRIMARY KEY, statement TEXT NOT NULL, series TEXT NOT NULL, number TEXT NOT NULL,
+    closes BOOLEAN NOT NULL
+);
+CREATE INDEX series_series ON series (series, position);
+
 CREATE TABLE incidents (
     position INTEGER PRIMARY KEY, statement TEXT NOT NULL, code TEXT NOT NULL, message TEXT NOT NULL,
     found_at TEXT NOT NULL

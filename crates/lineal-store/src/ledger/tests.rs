@@ -2,8 +2,11 @@ use std::fs;
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
+use lineal_facts::predicate::{KeyRecord, KeyRole, KeyState};
+use lineal_facts::statement::{PAYLOAD_TYPE, Subject};
+use lineal_facts::{Predicate, Statement, Timestamp};
 use lineal_proof::tree::verify_consistency;
-use lineal_proof::{LogSigner, PublicKey};
+use lineal_proof::{LogSigner, PublicKey, envelope};
 use proptest::prelude::*;
 
 use super::*;
@@ -31,10 +34,26 @@ pub(super) fn world() -> World {
     World { folder, ledger, writer: Writer::default(), signer, key, pair }
 }
 
+/// The signed bytes of something that is read as a statement about a key.
+fn key_statement(n: u64) -> Vec<u8> {
+    let predicate = Predicate::Key(KeyRecord {
+        holder: n.to_string(),
+        role: KeyRole::Approver,
+        state: KeyState::Active,
+        public_key: String::new(),
+        replaces: None,
+        reason: None,
+        stated_at: Timestamp::from_unix_ms(0),
+    });
+    let statement = Statement { subject: vec![Subject::new("key", Digest::of(b"key"))], predicate };
+    envelope::pae(PAYLOAD_TYPE, &statement.to_bytes().unwrap())
+}
+
 impl World {
     pub(super) fn entries(&self, range: std::ops::Range<u64>) -> Vec<LedgerEntry> {
         let entry = |n: u64| {
-            let statement = format!("statement {n}").into_bytes();
+            let statement =
+                if n.is_multiple_of(3) { key_statement(n) } else { format!("statement {n}").into_bytes() };
             let signature = self.pair.sign(&SystemRandom::new(), &statement).unwrap().as_ref().to_vec();
             let leaf = Leaf { data: Digest::of(&statement), signature, key: self.key.clone() };
             LedgerEntry { leaf, statement }
@@ -98,9 +117,9 @@ fn appends_accumulate_and_replaced_partials_go_with_the_journal() {
     world.writer = Writer::default();
     world.append(700..701).unwrap();
     assert_eq!(world.check(), []);
-    let expected = Digest::of(b"statement 699");
-    assert_eq!(world.ledger.leaf(699, 700).unwrap().data, expected);
-    assert_eq!(world.ledger.statement(699, &expected).unwrap(), b"statement 699");
+    let expected = Digest::of(b"statement 698");
+    assert_eq!(world.ledger.leaf(698, 700).unwrap().data, expected);
+    assert_eq!(world.ledger.statement(698, &expected).unwrap(), b"statement 698");
     assert!(matches!(world.ledger.leaf(700, 700), Err(LedgerError::Range { .. })));
 }
 
@@ -114,7 +133,7 @@ fn two_writers_take_turns() {
         other.append(&world.ledger, &|checkpoint| world.signer.sign(checkpoint), &entries).unwrap();
     }
     assert_eq!(world.check(), []);
-    assert_eq!(world.ledger.statement(9, &Digest::of(b"statement 9")).unwrap(), b"statement 9");
+    assert_eq!(world.ledger.statement(10, &Digest::of(b"statement 10")).unwrap(), b"statement 10");
 }
 
 #[test]

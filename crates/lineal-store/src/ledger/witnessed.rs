@@ -77,11 +77,6 @@ impl Ledger {
         Ok(proof.is_ok())
     }
 
-    fn opened(&self, note: Vec<u8>, path: PathBuf) -> Result<Head, LedgerError> {
-        let opened = self.keys.open(&note).map_err(|source| LedgerError::Checkpoint { path, source })?;
-        Ok(Head { size: opened.size, root: opened.root, note })
-    }
-
     fn witnessed_path(&self) -> PathBuf {
         self.root().join(WITNESSED)
     }

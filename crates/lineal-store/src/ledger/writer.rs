@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use lineal_proof::tile::{self, TILE_WIDTH};
 use lineal_proof::tree;
-use lineal_proof::{Checkpoint, Edge, EntryBundleId, Leaf, TileId, TileWrite};
+use lineal_proof::{Checkpoint, Edge, EntryBundleId, KeyChain, Leaf, TileId, TileWrite};
 
 use super::layout::{self, WIDTH};
 use super::{Head, Ledger, LedgerError, Sign, TILE_LIMIT_BYTES};
@@ -44,6 +44,8 @@ pub struct Writer {
 #[derive(Debug)]
 struct State {
     edge: Edge,
+    /// The key statements so far; `None` for a ledger whose checkpoints do not say it.
+    keys: Option<KeyChain>,
     /// Entries of the bundle that is not full.
     bundle: Vec<Vec<u8>>,
     /// Bytes of the pack that is not full.
@@ -160,7 +162,7 @@ impl State {
             head => head?,
         };
         let published_size = published.as_ref().map_or(0, |head| head.size);
-        let base = base(ledger, &content, published.as_ref())?;
+        let (base, keys) = base(ledger, &content, published.as_ref())?;
         let last = content.records.last().map_or(base, JournalRecord::after);
         // Nothing is published before its record is durable, and closed segments go after their files are.
         let whole = published_size <= last.size && (published.is_none() || published_size >= base.size);
@@ -171,7 +173,8 @@ impl State {
             )));
         }
         let note = published.as_ref().map_or_else(|| content.note.clone(), |head| head.note.clone());
-        let mut state = Self::at(ledger, base, note, content.end)?;
+        let mut state = Self { keys, ..Self::at(ledger, base, note, content.end)? };
+        state.compare_keys(published.as_ref())?;
         for record in &content.records {
             let size = record.after().size;
             if size > published_size {
@@ -181,6 +184,7 @@ impl State {
             if published.as_ref().is_some_and(|head| head.size == size && head.root != record.root) {
                 return Err(differs(size));
             }
+            state.compare_keys(published.as_ref())?;
             if size > published_size || stopped {
                 // Also what looks right: after an error of the disk it may be in the machine's memory only.
                 consequences.write(ledger)?;
@@ -224,7 +228,18 @@ impl State {
         let pack = ledger.disk.read(&ledger.layout.pack(index), TILE_LIMIT_BYTES)?;
         let pack_bytes = layout::pack_length(&pack.unwrap_or_default(), bundle.len())
             .ok_or(LedgerError::StatementMissing { position: base.size.saturating_sub(1) })?;
-        Ok(Self { edge, bundle, pack_bytes, note, end, replaced: BTreeSet::new() })
+        Ok(Self { edge, keys: None, bundle, pack_bytes, note, end, replaced: BTreeSet::new() })
+    }
+
+    /// Refuses to go on from a checkpoint that was signed over other key statements than these entries have.
+    fn compare_keys(&self, published: Option<&Head>) -> Result<(), LedgerError> {
+        let Some(head) = published.filter(|head| head.size == self.edge.size()) else { return Ok(()) };
+        match (&head.keys, &self.keys) {
+            (Some(signed), Some(found)) => found
+                .check(signed, true)
+                .map_err(|error| LedgerError::Contradiction(format!("at {} entries, {error}", head.size))),
+            (_, None) | (None, _) => Ok(()),
+        }
     }
 
     /// Finds where the next statement goes. Refuses to write behind statements that are not there; one that was changed
@@ -283,7 +298,11 @@ impl State {
             consequences.files.insert(path, write.bytes);
         }
         let mut index = record.before.size / WIDTH;
-        for (entry, statement) in record.entries.iter().zip(&record.statements) {
+        let positions = record.before.size..;
+        for (position, (entry, statement)) in positions.zip(record.entries.iter().zip(&record.statements)) {
+            if let Some(keys) = &mut self.keys {
+                keys.push_if_key(position, entry, statement);
+            }
             self.bundle.push(entry.clone());
             let (_, pack) = consequences.packs.entry(index).or_insert_with(|| (self.pack_bytes, Vec::new()));
             let length = pack.len();
@@ -320,12 +339,13 @@ impl State {
     /// Signs the state and publishes it.
     fn publish(&mut self, ledger: &Ledger, sign: &Sign<'_>) -> Result<Head, LedgerError> {
         let (size, root) = (self.edge.size(), self.edge.root());
-        let value = Checkpoint::new(ledger.verifier().name(), size, root);
+        let mut value = Checkpoint::new(ledger.verifier().name(), size, root);
+        value.extensions.extend(self.keys.map(|keys| keys.to_line()));
         let note = sign(&value).map_err(|source| ledger.checkpoint_error(source))?;
         disk::replace(&*ledger.disk, &ledger.layout.checkpoint(), &note)?;
         self.note.clone_from(&note);
         ledger.mark(self.end, size)?;
-        Ok(Head { size, root, note })
+        Ok(Head { size, root, keys: self.keys, note })
     }
 }
 
@@ -366,21 +386,27 @@ fn write_pack(ledger: &Ledger, path: &Path, offset: u64, bytes: &[u8]) -> Result
     Ok(ledger.disk.write_tail(path, offset, bytes)?)
 }
 
-/// Where replaying starts. A journal's start counts only with the log's signature on it.
+/// Where replaying starts, and the key statements up to there. A journal's start counts only with the log's signature
+/// on it.
 fn base(
     ledger: &Ledger,
     content: &JournalContent,
     published: Option<&Head>,
-) -> Result<JournalStart, LedgerError> {
+) -> Result<(JournalStart, Option<KeyChain>), LedgerError> {
     let empty = JournalStart { size: 0, root: tree::empty_root() };
     let Some(start) = content.start else {
-        return Ok(published.map_or(empty, |head| JournalStart { size: head.size, root: head.root }));
+        return Ok(published.map_or((empty, Some(KeyChain::default())), |head| {
+            (JournalStart { size: head.size, root: head.root }, head.keys)
+        }));
     };
     if start == empty {
-        return Ok(start);
+        return Ok((start, Some(KeyChain::default())));
     }
-    let signed = ledger.keys.open(&content.note).map_err(|source| ledger.checkpoint_error(source))?;
-    if (signed.size, signed.root) == (start.size, start.root) { Ok(start) } else { Err(differs(start.size)) }
+    let signed = ledger.opened(content.note.clone(), ledger.layout.checkpoint())?;
+    if (signed.size, signed.root) != (start.size, start.root) {
+        return Err(differs(start.size));
+    }
+    Ok((start, signed.keys))
 }
 
 /// Refuses entries that nobody signed: the journal itself is not signed.

@@ -1,15 +1,16 @@
 //! What must hold on every database.
 
 use lineal_facts::predicate::{KeyRole, Outcome, RolloutTransition};
-use lineal_facts::{Predicate, RolloutId};
+use lineal_facts::sequence::{SequenceError, Series};
+use lineal_facts::{Predicate, RolloutId, Statement};
 use lineal_proof::Signer;
 use lineal_store::store::SYSTEM_HOLDER;
 use lineal_store::{Store, StoreError};
 
 use crate::fixture::{Fixture, Kind, copy, expected};
 use crate::statements::{
-    about, all, approval, artifact, at, dataset, digest, gate, incident, key_of, promotion, registered,
-    rollout, run_id, told, version,
+    about, all, approval, artifact, at, dataset, digest, gate, incident, key_of, numbered, promotion,
+    provenance, registered, rollout, run_id, told, version,
 };
 
 /// Each of these functions is a test on either database.
@@ -38,6 +39,8 @@ on_both! {
     runs_are_found
     versions_and_verdicts_are_found
     approvals_promotions_and_rollouts_are_found
+    series_are_found
+    a_gap_in_a_series_is_refused
     a_rebuilt_index_equals_the_live_one
     an_index_that_lags_catches_up
     an_index_that_leads_is_made_anew
@@ -175,6 +178,75 @@ async fn approvals_promotions_and_rollouts_are_found(kind: Kind) {
     );
     let one = index.rollout(&RolloutId::derive(&digest("model"), at(0), 2)).await.unwrap();
     assert_eq!(one, steps[1..]);
+}
+
+async fn series_are_found(kind: Kind) {
+    let fixture = filled(kind).await;
+    let index = fixture.store.index();
+    let run = Series::Run(run_id(1));
+    let members = index.series(&run).await.unwrap();
+    assert_eq!(
+        members.iter().map(|m| (m.number, m.closed)).collect::<Vec<_>>(),
+        [(1, false), (2, false), (3, false), (4, true)]
+    );
+    assert_eq!(members[0].statement, index.result(&digest("train")).await.unwrap().unwrap().statement);
+    assert_eq!(members[3].statement, index.run(&run_id(1)).await.unwrap().unwrap().statement);
+    assert_eq!(index.series_end(&run).await.unwrap(), Some(members[3]));
+    assert_eq!(index.series_end(&Series::Run(run_id(3))).await.unwrap(), None);
+    let latest = index.latest_rollout_steps().await.unwrap();
+    assert_eq!(latest, index.rollout_steps().await.unwrap()[2..]);
+    let production = "production".parse().unwrap();
+    let promoted = index.promotion(&version("late", 1), &digest("model"), &production).await.unwrap();
+    assert_eq!(promoted.unwrap().version, version("late", 1));
+    for (other, about, place) in [
+        (version("late", 2), "model", "production"),
+        (version("late", 1), "other", "production"),
+        (version("late", 1), "model", "staging"),
+    ] {
+        let place = place.parse().unwrap();
+        assert_eq!(index.promotion(&other, &digest(about), &place).await.unwrap(), None);
+    }
+}
+
+async fn a_gap_in_a_series_is_refused(kind: Kind) {
+    let fixture = filled(kind).await;
+    let (store, size) = (&fixture.store, all().len() as u64 + 1);
+    let refused = async |statements: &[Statement]| {
+        let error = store.commit(statements, store.builder()).await.unwrap_err();
+        let StoreError::Group(error) = &error else { panic!("{error}") };
+        let StoreError::Sequence(error) = &**error else { panic!("{error}") };
+        error.clone()
+    };
+    let series = Series::Run(run_id(1));
+    let closed = SequenceError::Closed { series: series.clone(), last: 4, number: 5 };
+    let statements = [all(), vec![provenance("late", "late", &["late"])]].concat();
+    assert_eq!(refused(&numbered(statements).split_off(all().len())).await, closed);
+    let again = SequenceError::Repeated { series, number: 1 };
+    assert_eq!(refused(&[provenance("train", "train", &["model"])]).await, again);
+    // Of a new series, without its first one; and with it, but in another order.
+    let rollout_of = |transition| rollout(7, transition);
+    let steps = [RolloutTransition::Started, RolloutTransition::Advanced, RolloutTransition::Promoted];
+    let steps = numbered(steps.map(rollout_of).to_vec());
+    let series = steps[0].member().unwrap().series;
+    let missing = |missing, number| SequenceError::Missing { series: series.clone(), missing, number };
+    assert_eq!(refused(&steps[1..]).await, missing(1, 2));
+    assert_eq!(refused(&[steps[0].clone(), steps[2].clone()]).await, missing(2, 3));
+    let mut other = steps[1].clone();
+    if let Predicate::Rollout(record) = &mut other.predicate {
+        record.sequence.previous = Some(digest("other"));
+    }
+    let previous = SequenceError::Previous { series: series.clone(), number: 2 };
+    assert_eq!(refused(&[steps[0].clone(), other]).await, previous);
+    assert_eq!(store.index().size().await.unwrap(), size);
+    // Those who write the same one at the same time: one does.
+    fixture.commit(&steps[..1]).await;
+    let both = tokio::join!(
+        store.commit(&steps[1..2], store.builder()),
+        store.commit(&steps[1..2], store.builder())
+    );
+    assert_eq!([both.0.is_ok(), both.1.is_ok()].iter().filter(|ok| **ok).count(), 1);
+    fixture.commit(&steps[2..]).await;
+    assert_eq!(store.index().size().await.unwrap(), size + 3);
 }
 
 async fn a_rebuilt_index_equals_the_live_one(kind: Kind) {

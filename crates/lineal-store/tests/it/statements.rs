@@ -8,9 +8,10 @@ use lineal_facts::predicate::{
     ResourceDescriptor, RolloutRecord, RolloutTransition, RunDetails, RunMetadata, RunSealed, RunStep,
     ServeSpec, StepProvenance, TestResult, VerificationPolicy, Verifier,
 };
-use lineal_facts::statement::Subject;
+use lineal_facts::sequence::{Sequence, SeriesEnd};
+use lineal_facts::statement::{PAYLOAD_TYPE, Subject};
 use lineal_facts::{Digest, ModelVersion, Predicate, RunId, Statement, Timestamp};
-use lineal_proof::Signer;
+use lineal_proof::{Signer, envelope};
 use lineal_store::Store;
 use lineal_store::store::SYSTEM_HOLDER;
 
@@ -92,6 +93,7 @@ pub(crate) fn provenance(step: &str, key: &str, outputs: &[&str]) -> Statement {
         entropy: Entropy { state: "controlled".to_owned(), ..Entropy::default() },
         uncontrolled: Vec::new(),
         outputs,
+        sequence: Sequence::after(None),
     };
     let external = ExternalParameters {
         pipeline: "flights".parse().unwrap(),
@@ -134,6 +136,7 @@ pub(crate) fn sealed(number: u64, steps: &[&str]) -> Statement {
         pipeline: "flights".parse().unwrap(),
         plan: digest("plan"),
         steps: steps.iter().map(step).collect(),
+        sequence: Sequence::after(None),
         started_at: at(3),
         finished_at: at(5),
     };
@@ -210,6 +213,7 @@ pub(crate) fn rollout(number: u64, transition: RolloutTransition) -> Statement {
         cause: "test".to_owned(),
         evidence: Vec::new(),
         analysis: None,
+        sequence: Sequence::after(None),
         decided_at: at(9),
     };
     about("model", "model", Predicate::Rollout(record))
@@ -219,14 +223,13 @@ pub(crate) fn rollout(number: u64, transition: RolloutTransition) -> Statement {
 pub(crate) fn all() -> Vec<Statement> {
     let mut unknown: serde_json::Value = serde_json::from_slice(&incident(0).to_bytes().unwrap()).unwrap();
     unknown["predicateType"] = "https://example.com/other/v1".into();
-    vec![
+    numbered(vec![
         dataset("numbers", Some("v1"), "first"),
         dataset("numbers", None, "second"),
         provenance("train", "train", &["model", "report"]),
         provenance("train", "train", &["model", "another report"]),
         provenance("score", "score", &["scores"]),
         sealed(1, &["train", "score"]),
-        sealed(1, &["score"]),
         sealed(2, &["train"]),
         gate("quality", Outcome::Failed),
         gate("quality", Outcome::Passed),
@@ -242,5 +245,26 @@ pub(crate) fn all() -> Vec<Statement> {
         rollout(2, RolloutTransition::RolledBack),
         incident(1),
         Statement::from_bytes(&serde_json::to_vec(&unknown).unwrap()).unwrap(),
-    ]
+    ])
+}
+
+/// Gives statements of runs and rollouts their places.
+pub(crate) fn numbered(mut statements: Vec<Statement>) -> Vec<Statement> {
+    let mut ends: BTreeMap<_, SeriesEnd> = BTreeMap::new();
+    for statement in &mut statements {
+        let Some(member) = statement.member() else { continue };
+        let sequence = Sequence::after(ends.get(&member.series));
+        match &mut statement.predicate {
+            Predicate::Provenance(record) => {
+                record.build_definition.internal_parameters.sequence = sequence;
+            }
+            Predicate::RunSealed(record) => record.sequence = sequence,
+            Predicate::Rollout(record) => record.sequence = sequence,
+            other => panic!("{} has no place", other.noun()),
+        }
+        let signed = envelope::pae(PAYLOAD_TYPE, &statement.to_bytes().unwrap());
+        let (number, statement, closed) = (sequence.number, Digest::of(&signed), member.closes);
+        ends.insert(member.series, SeriesEnd { number, statement, closed });
+    }
+    statements
 }

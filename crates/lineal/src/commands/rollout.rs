@@ -98,6 +98,12 @@ pub(super) fn lane(status: &LaneStatus) -> String {
             ));
         }
     }
+    if status.unrecorded > 0 {
+        let steps = status.unrecorded;
+        text.push_str(&format!(
+            "  {steps} step(s) are not in the ledger yet; it is tried again every second\n"
+        ));
+    }
     for server in &status.servers {
         let address = server.address.as_deref().unwrap_or("-");
         text.push_str(&format!(

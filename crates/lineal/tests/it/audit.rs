@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use lineal_facts::Digest;
+use lineal_proof::Bundle;
 use lineal_proof::tile::{decode_bundle, encode_bundle, encode_tile};
 use lineal_proof::tree::leaf_hash;
 use serde_json::Value;
@@ -121,6 +122,35 @@ impl Folder {
         self.seal();
     }
 
+    /// The folder without one of the statements that end a key, for each of them, as somebody would make it who has
+    /// none of the keys: everything that follows from the rest fits.
+    pub(crate) fn without_a_revocation(&self) -> Vec<Self> {
+        let files = self.files();
+        let mut changed = Vec::new();
+        for (name, bytes) in files.iter().filter(|(name, _)| name.contains("-key-")) {
+            let bundle = Bundle::from_bytes(bytes).unwrap();
+            let statement: Value = serde_json::from_slice(&bundle.envelope.payload).unwrap();
+            if statement["predicate"]["state"] != "revoked" {
+                continue;
+            }
+            let folder = self.copy();
+            fs::remove_file(folder.path().join(name)).unwrap();
+            let list = String::from_utf8(files["statements.tsv"].clone()).unwrap();
+            let list: String =
+                list.split_inclusive('\n').filter(|line| !line.contains(name.as_str())).collect();
+            folder.write("statements.tsv", list.as_bytes());
+            let mut keyring: Value = serde_json::from_slice(&files["keys/keyring.json"]).unwrap();
+            let id = statement["subject"][0]["digest"]["sha256"].as_str().unwrap();
+            let keys = keyring["keys"].as_array_mut().unwrap();
+            let key = keys.iter_mut().find(|key| key["id"] == format!("sha256:{id}")).unwrap();
+            key.as_object_mut().unwrap().shift_remove("until").unwrap();
+            folder.write("keys/keyring.json", keyring.to_string().as_bytes());
+            folder.seal();
+            changed.push(folder);
+        }
+        changed
+    }
+
     /// Flips one bit in the middle of a file.
     pub(crate) fn flip(&self, name: &str) {
         let mut bytes = self.files().remove(name).unwrap();
@@ -152,7 +182,7 @@ impl Stranger {
     }
 
     #[track_caller]
-    fn refuses(&self, folder: &Folder, exit: i32, code: &str, fragments: &[&str]) {
+    pub(crate) fn refuses(&self, folder: &Folder, exit: i32, code: &str, fragments: &[&str]) {
         self.verify(&folder.path(), &["--log-key", &folder.log_key]).failed(exit, code, fragments);
     }
 }
@@ -226,7 +256,8 @@ fn a_subject_brings_what_it_rests_on_and_every_key() {
     let folder = Folder::of(&model.project, &["--subject", &version]);
     let report = Stranger::new().accepts(&folder);
     assert_eq!(report["complete"], false);
-    assert!(report["tree"].to_string().contains("a revocation among the others would not be seen"));
+    assert_eq!(report["keys_complete"], true);
+    assert!(report["tree"].to_string().contains("some statements only, but every one about keys"));
     let bundles = |folder: &Folder, noun: &str| -> usize {
         folder.files().keys().filter(|name| name.contains(&format!("-{noun}-"))).count()
     };
@@ -246,6 +277,18 @@ fn a_subject_brings_what_it_rests_on_and_every_key() {
     folder.write("statements.tsv", list.as_bytes());
     folder.seal();
     Stranger::new().refuses(&folder, 1, "not-verified", &["rests on statement"]);
+}
+
+#[test]
+fn a_revocation_cannot_be_left_out() {
+    let (model, version, _) = grown();
+    let folder = Folder::of(&model.project, &["--subject", &version]);
+    let revocations = folder.without_a_revocation();
+    for changed in &revocations {
+        let answer = Stranger::new().verify(&changed.path(), &["--log-key", &folder.log_key]);
+        answer.failed(1, "incomplete", &["the checkpoint counts"]);
+    }
+    assert!(!revocations.is_empty());
 }
 
 #[test]

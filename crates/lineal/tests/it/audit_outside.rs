@@ -16,7 +16,7 @@ const INCLUSION: &str = "verifying inclusion";
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/verify/verify.py");
 
 /// What docs/verify/verify.py says, with the log's key named.
-fn python(folder: &Folder) -> Output {
+pub(crate) fn python(folder: &Folder) -> Output {
     python_with(folder, &["--log-key", &folder.log_key])
 }
 
@@ -93,7 +93,7 @@ fn accepted(output: &Output, lines: &[&str]) {
 
 /// A program that does not run refuses nothing: it must say what it found.
 #[track_caller]
-fn refused(output: &Output, codes: &[i32], why: &str) {
+pub(crate) fn refused(output: &Output, codes: &[i32], why: &str) {
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(codes.contains(&output.status.code().unwrap()), "{why}: {output:?}");
     assert!(text.contains("NOT VERIFIED: ") && text.contains(why), "no `{why}` in {text}");
@@ -152,7 +152,11 @@ fn python_accepts_keys_that_came_and_went_and_parts_of_a_log() {
     accepted(&python(&folder), &["whole: yes", "pinned: yes"]);
     accepted(&python_with(&folder, &[]), &["pinned: no; anybody can make a whole folder"]);
     let part = Folder::of(&model.project, &["--subject", &version]);
-    accepted(&python(&part), &["whole: no; a revocation"]);
+    accepted(&python(&part), &["whole: no; every key statement is here"]);
+    for changed in part.without_a_revocation() {
+        refused(&python(&changed), &[1], "the checkpoint counts others");
+        refused(&go(&changed), &[1], "not those that the checkpoint counts");
+    }
     let attacker = Folder::of(&model.project.beside(), &[]);
     refused(&python_with(&attacker, &["--log-key", &folder.log_key]), &[1], "not by yours");
 }
@@ -267,7 +271,7 @@ fn the_sigstore_crate_refuses_what_was_changed() {
         ("/dsseEnvelope/signatures/0/sig".to_owned(), "signature"),
         (format!("{entry}/canonicalizedBody"), "inclusion proof"),
         (format!("{entry}/inclusionProof/hashes/0"), "inclusion proof"),
-        (format!("{entry}/inclusionProof/checkpoint/envelope"), "inclusion proof"),
+        (format!("{entry}/inclusionProof/checkpoint/envelope"), "invalid checkpoint"),
     ];
     let refuses = |why: &str, change: &dyn Fn(&mut Value)| {
         let changed = folder.copy();

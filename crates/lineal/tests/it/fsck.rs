@@ -3,6 +3,7 @@
 use std::fs;
 use std::process::Command;
 
+use lineal_proof::{Checkpoint, KeyChain};
 use serde_json::{Value, json};
 
 use crate::project::eventually;
@@ -137,6 +138,21 @@ fn a_statement_by_a_key_of_another_role_is_found() {
     Thief::append(&sealed.project, &snapshot, &thief.approver, &thief.log);
     let last = sealed.project.ledger()[0]["position"].clone();
     assert_eq!(findings(&sealed, 1, "untrusted-key"), [("signer".to_owned(), last, vec![])]);
+}
+
+#[test]
+fn a_checkpoint_over_other_key_statements_is_found() {
+    let sealed = Sealed::new();
+    let log = Thief::of(&sealed.project).log;
+    let head = thief::ledger(&sealed.project).head().unwrap().unwrap();
+    assert_eq!(head.keys.unwrap().count(), 3);
+    let mut checkpoint = Checkpoint::new(log.verifier_key().name(), head.size, head.root);
+    checkpoint.extensions.push(KeyChain::default().to_line());
+    sealed.project.write(".lineal/log/checkpoint", log.sign(&checkpoint).unwrap());
+    assert_eq!(findings(&sealed, 5, "tampered"), [("keys".to_owned(), Value::Null, vec![])]);
+    sealed.project.fails(&["verify", "d@t"], 5, "tampered", &["the checkpoint counts 0 key statements"]);
+    let mut audit = lineal_app::self_audit::SelfAudit::new(thief::ledger(&sealed.project));
+    assert_eq!(audit.step(false)[0].kind, "keys");
 }
 
 #[test]

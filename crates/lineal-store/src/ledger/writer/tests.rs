@@ -90,6 +90,14 @@ impl Machine {
             let expected = &self.supply[*place].leaf;
             assert_eq!(leaves[*position as usize], *expected, "{context}: another entry at {position}");
         }
+        let mut keys = KeyChain::default();
+        let visit = &mut |position, statement: &[u8]| {
+            keys.push_if_key(position, &leaves[position as usize].to_bytes(), statement);
+            Ok(())
+        };
+        self.ledger.for_each_statement(0, size, visit).unwrap();
+        let signed = check.head.as_ref().map(|head| head.keys);
+        assert_eq!(signed.unwrap_or(Some(keys)), Some(keys), "{context}: the checkpoint's key statements");
         let mut roots = BTreeMap::new();
         for note in self.disk.checkpoints() {
             let value = self.ledger.keys.open(&note).unwrap().value;
@@ -185,6 +193,27 @@ fn an_unsigned_record_in_the_journal_is_not_published() {
     machine.ledger.journal.append(state.end, &record, &state.note).unwrap();
     assert!(matches!(machine.append(1), Err(LedgerError::Leaf { position: 4, .. })));
     assert_eq!(machine.ledger.head().unwrap().unwrap().size, size_before);
+}
+
+#[test]
+fn a_checkpoint_over_other_key_statements_is_never_continued() {
+    let mut machine = Machine::new(supply(30));
+    machine.append(7).unwrap();
+    let head = machine.ledger.head().unwrap().unwrap();
+    assert_eq!(head.keys.unwrap().count(), 3, "entries 0, 3 and 6");
+    let path = machine.ledger.layout.checkpoint();
+    let mut other = KeyChain::default();
+    other.push(0, &machine.supply[0].leaf.hash());
+    let mut checkpoint = Checkpoint::new(machine.ledger.verifier().name(), head.size, head.root);
+    checkpoint.extensions = vec![other.to_line()];
+    disk::replace(&*machine.ledger.disk, &path, &machine.signer.sign(&checkpoint).unwrap()).unwrap();
+    machine.writer = Writer::default();
+    assert!(matches!(machine.append(1), Err(LedgerError::Contradiction(_))));
+    // One that says nothing is of an earlier build: what the entries say is known all the same.
+    checkpoint.extensions.clear();
+    disk::replace(&*machine.ledger.disk, &path, &machine.signer.sign(&checkpoint).unwrap()).unwrap();
+    machine.append(1).unwrap();
+    machine.check("afterwards");
 }
 
 #[derive(Debug, Clone)]
