@@ -226,12 +226,11 @@ fn tree_code(error: &TreeError) -> Code {
 fn ledger_code(error: &LedgerError) -> Code {
     match error {
         LedgerError::Checkpoint { source, .. } => checkpoint_code(source),
-        LedgerError::Missing(_)
-        | LedgerError::Tile { .. }
+        LedgerError::Missing(_) | LedgerError::StatementMissing { .. } => Code::NotVerified,
+        LedgerError::Tile { .. }
         | LedgerError::Leaf { .. }
         | LedgerError::StatementDamaged { .. }
         | LedgerError::Contradiction(_) => Code::Tampered,
-        LedgerError::StatementMissing { .. } => Code::NotVerified,
         LedgerError::Journal(error) => journal_code(error),
         LedgerError::Range { .. } | LedgerError::Proof(_) => Code::Internal,
         LedgerError::File(_) => Code::File,
@@ -267,6 +266,7 @@ fn index_code(error: &IndexError) -> Code {
     match error {
         IndexError::Server { .. } => Code::Database,
         IndexError::Database(_) if error.is_unreachable() => Code::Database,
+        IndexError::Database(_) if error.is_of_the_disk() || error.is_damaged() => Code::File,
         IndexError::Database(_) | IndexError::Value { .. } => Code::Internal,
         IndexError::Ledger(ledger) => ledger_code(ledger),
         IndexError::Format { .. } => Code::Tampered,

@@ -15,7 +15,7 @@ use lineal_proof::keyring::KeyringError;
 use lineal_proof::{Hash, KeyChain, Keyring, Leaf};
 use lineal_store::ledger::{self, FindingKind, Head};
 use lineal_store::store::statement_of;
-use lineal_store::{Index, IndexLocation, Ledger, LedgerError, tree};
+use lineal_store::{Ledger, LedgerError, tree};
 use serde::Serialize;
 
 use crate::audit::evidence_code;
@@ -23,14 +23,11 @@ use crate::definition::blobs_of_plan;
 use crate::failure::{Code, Failure, chain as error_chain, keyring_code};
 use crate::progress::{Event, Observer};
 use crate::project::Project;
-use crate::workspace::Workspace;
 
 pub use dependents::Dependent;
 
 /// Most findings whose dependents are looked for.
 const EXPLAINED_LIMIT: usize = 100;
-/// How often the index is compared before appends have to wait.
-const COMPARISONS_LIMIT: usize = 3;
 /// Entries that are read at a time.
 const CHUNK: u64 = 4096;
 
@@ -93,7 +90,8 @@ pub async fn fsck(project: &Project, observer: Observer<'_>) -> Result<Fsck, Fai
     let mut findings = check_log(ledger, size, observer);
     let artifacts = check_signers(ledger, head.as_ref(), &mut findings, observer);
     let blobs = check_blobs(project, artifacts, &mut findings, observer);
-    findings.extend(check_index(project, &findings).await?);
+    let index = check_index(project, head.as_ref(), &findings, observer).await;
+    findings.extend(index);
     findings.sort_by_key(|finding| finding.position);
     explain(ledger, size, &mut findings);
     let root = head.map(|head| head.root);
@@ -117,6 +115,9 @@ fn check_log(ledger: &Ledger, size: u64, observer: Observer<'_>) -> Vec<FsckFind
     let mut found = check.findings;
     found.extend(ledger.check_statements(0..size, size, &advanced));
     observer(Event::Ended);
+    // A bundle that cannot be read is found by both.
+    found.sort_by_key(|finding| finding.position);
+    found.dedup();
     let finding = |found: &ledger::Finding| {
         let digest = found.position.and_then(|at| ledger.leaf(at, size).ok()).map(|leaf| leaf.data);
         FsckFinding { digest, ..FsckFinding::of_log(found) }
@@ -133,7 +134,7 @@ fn check_signers(
 ) -> Artifacts {
     let size = head.map_or(0, |head| head.size);
     // A tile is made from the entries; it is they that are read here.
-    let unread = findings.iter().filter(|finding| finding.kind != "tile");
+    let unread = findings.iter().filter(|finding| !matches!(finding.kind, "tile" | "tile-missing"));
     let damaged: BTreeSet<u64> = unread.filter_map(|finding| finding.position).collect();
     let (mut keyring, mut artifacts, mut series) =
         (Keyring::default(), Artifacts::new(), SeriesEnds::default());
@@ -170,11 +171,8 @@ fn check_signers(
                         artifacts.entry(stored.artifact.digest).or_insert(stored);
                     }
                 }
-                // What introduced the key may be among the damaged.
-                let unknown = |error: &KeyringError| {
-                    matches!(error, KeyringError::Unknown(_) | KeyringError::Record { .. })
-                };
-                if let Err(error) = counts.map_err(|e| (damaged.is_empty() || !unknown(&e)).then_some(e))
+                let follows = |error: &KeyringError| !damaged.is_empty() && may_follow(error);
+                if let Err(error) = counts.map_err(|e| (!follows(&e)).then_some(e))
                     && let Some(error) = error
                 {
                     let message = format!("ledger position {position}: {}", error_chain(&error));
@@ -187,15 +185,24 @@ fn check_signers(
         }
     });
     observer(Event::Ended);
-    if let Err(error) = read {
-        // The check of the log has found it too, with more detail.
+    // Mostly the check of the log has found it too, with more detail.
+    if let Err(error) = read
+        && findings.is_empty()
+    {
         findings.push(FsckFinding::new("entries", None, &Failure::from(error)));
     }
-    findings.extend(head.and_then(|head| check_keys(head, &keys, damaged.is_empty())).map(|failure| {
+    // Those that cannot be read are findings already.
+    let head = head.filter(|_| damaged.is_empty());
+    findings.extend(head.and_then(|head| check_keys(head, &keys, true)).map(|failure| {
         let message = format!("ledger: {}", failure.message);
         FsckFinding::new("keys", None, &Failure { message, ..failure })
     }));
     artifacts
+}
+
+/// Whether it may be only that an earlier statement about the key is damaged.
+pub(crate) const fn may_follow(error: &KeyringError) -> bool {
+    matches!(error, KeyringError::Unknown(_) | KeyringError::Record { .. } | KeyringError::Root)
 }
 
 /// Whether the key statements that were found are those that the checkpoint counts. `whole` says whether every statement
@@ -253,57 +260,39 @@ fn check_blobs(
     checked.len() as u64
 }
 
-/// Whether the index is the one that the ledger gives. From a damaged ledger none can be made to compare with.
-async fn check_index(project: &Project, findings: &[FsckFinding]) -> Result<Option<FsckFinding>, Failure> {
-    if findings.iter().any(|finding| !matches!(finding.kind, "blob" | "signer" | "sequence")) {
-        return Ok(None);
-    }
-    let workspace = Workspace::create(project, "fsck")?;
-    let location = IndexLocation::File(workspace.path().join("index.db"));
-    let expected = Index::open(&location, &project.config.origin).await?;
+/// Whether the index is the one that the ledger gives. With a damaged ledger it cannot be compared.
+async fn check_index(
+    project: &Project,
+    head: Option<&Head>,
+    findings: &[FsckFinding],
+    observer: Observer<'_>,
+) -> Option<FsckFinding> {
+    let apart = |finding: &FsckFinding| matches!(finding.kind, "blob" | "signer" | "sequence");
+    let head = head.filter(|_| findings.iter().all(apart))?;
     let about_index = |code, message: String| FsckFinding::new("index", None, &Failure::new(code, message));
-    let finding = match compared(project, &expected).await {
-        Ok(row) => row.map(|row| {
-            let advice = "run `lineal ledger rebuild`";
-            about_index(
-                Code::Tampered,
-                format!("the index is not the one that the ledger gives: {row}; {advice}"),
-            )
-        }),
-        Err(failure) => Some(FsckFinding::new("index", None, &failure)),
-    };
-    expected.close().await;
-    Ok(finding)
-}
-
-/// The first difference, at one size of the ledger: others may append meanwhile.
-async fn compared(project: &Project, expected: &Index) -> Result<Option<String>, Failure> {
-    let (ledger, index) = (project.store.ledger(), project.store.index());
-    for _ in 0..COMPARISONS_LIMIT {
-        expected.catch_up(ledger).await?;
-        let size = expected.size().await?;
-        let before = index.size().await?;
-        let (wanted, found) = (expected.dump().await?, index.dump().await?);
-        if before == size && index.size().await? == size {
-            return Ok(difference(&wanted, &found));
-        }
+    if let Some(trouble) = project.store.index_trouble() {
+        let (code, advice) = match project.config.index {
+            Some(_) => (Code::Database, ""),
+            None => (Code::File, "; run `lineal ledger rebuild`"),
+        };
+        return Some(about_index(code, format!("the index was not checked: {trouble}{advice}")));
     }
-    // They append faster than it is compared: they wait this once.
-    let _quiet = project.store.pause_appends().await?;
-    expected.catch_up(ledger).await?;
-    Ok(difference(&expected.dump().await?, &index.dump().await?))
-}
-
-/// The first row that only one of the two sorted dumps has.
-fn difference(expected: &[String], found: &[String]) -> Option<String> {
-    let place = expected.iter().zip(found).take_while(|(a, b)| a == b).count();
-    match (expected.get(place), found.get(place)) {
-        (None, None) => None,
-        (Some(missing), other) if other.is_none_or(|other| missing < other) => {
-            Some(format!("it lacks `{missing}`"))
+    observer(Event::Began { what: "comparing the index".to_owned(), total: head.size });
+    let advanced = |by| observer(Event::Advanced { by });
+    let compared = project.store.index().difference(project.store.ledger(), head, &advanced).await;
+    observer(Event::Ended);
+    match compared {
+        Ok(None) => None,
+        Ok(Some(row)) => {
+            let text =
+                format!("the index is not the one that the ledger gives: {row}; run `lineal ledger rebuild`");
+            Some(about_index(Code::Tampered, text))
         }
-        (_, Some(extra)) => Some(format!("it has `{extra}`")),
-        (Some(missing), None) => Some(format!("it lacks `{missing}`")),
+        Err(error) => {
+            let failure = Failure::from(error);
+            let text = format!("the index was not checked: {}; run `lineal ledger rebuild`", failure.message);
+            Some(about_index(failure.code, text))
+        }
     }
 }
 
@@ -362,7 +351,9 @@ impl FsckFinding {
 
     pub(crate) fn of_log(found: &ledger::Finding) -> Self {
         let code = match found.kind {
-            FindingKind::StatementMissing => Code::NotVerified,
+            FindingKind::StatementMissing | FindingKind::EntriesMissing | FindingKind::TileMissing => {
+                Code::NotVerified
+            }
             FindingKind::Checkpoint
             | FindingKind::Root
             | FindingKind::Entries

@@ -174,24 +174,28 @@ impl Project {
     /// Opens the project of `start` or of the nearest folder above it.
     /// `program` is the `lineal` binary.
     pub async fn open(start: &Path, program: PathBuf) -> Result<Self, Failure> {
-        let start = std::fs::canonicalize(start).context("open", start)?;
-        let root = start.ancestors().find(|folder| folder.join(FOLDER).is_dir()).ok_or_else(|| {
-            Failure::new(
-                Code::ProjectAbsent,
-                format!("there is no Lineal project in `{}` or above it; run `lineal init`", start.display()),
-            )
-        })?;
-        let config = read_config(&root.join(FOLDER).join("config.toml"))?;
-        let keys = Keys::new(&root.join(FOLDER).join("keys"))
-            .with_identity(identity_path(root, config.identity.as_deref(), FOLDER)?)
-            .with_tokens(tokens(root, &config.signers)?);
-        let location = match &config.index {
-            Some(url) => IndexLocation::Postgres(url.clone()),
-            None => IndexLocation::File(root.join(FOLDER).join("index.db")),
-        };
-        let store = Store::open_at(&root.join(FOLDER), keys, &location).await?;
+        let place = Place::find(start)?;
+        let store = Store::open_at(&place.root.join(FOLDER), place.keys, &place.index).await?;
+        Ok(Self::of(place.root, place.config, store, program))
+    }
+
+    /// [`Project::open`] for who only checks: also with an index that cannot be used, and where nothing can be written.
+    pub async fn open_to_check(start: &Path, program: PathBuf) -> Result<Self, Failure> {
+        let place = Place::find(start)?;
+        let store = Store::open_to_check(&place.root.join(FOLDER), place.keys, &place.index).await?;
+        Ok(Self::of(place.root, place.config, store, program))
+    }
+
+    /// [`Project::open`] with an index that is made anew from the ledger, whatever the one that is there is like.
+    pub async fn open_rebuilt(start: &Path, program: PathBuf) -> Result<Self, Failure> {
+        let place = Place::find(start)?;
+        let store = Store::open_rebuilt(&place.root.join(FOLDER), place.keys, &place.index).await?;
+        Ok(Self::of(place.root, place.config, store, program))
+    }
+
+    fn of(root: PathBuf, config: Config, store: Store, program: PathBuf) -> Self {
         let launcher = Launcher::new(&program, [SANDBOX_LAUNCH]);
-        Ok(Self { root: root.to_owned(), store, config, program, launcher })
+        Self { root, store, config, program, launcher }
     }
 
     /// `.lineal/`.
@@ -204,6 +208,36 @@ impl Project {
         let path = self.folder().join("work").join(name);
         files::create_directory(&path)?;
         Ok(path)
+    }
+}
+
+/// Where a project is, before it is opened.
+struct Place {
+    root: PathBuf,
+    config: Config,
+    keys: Keys,
+    index: IndexLocation,
+}
+
+impl Place {
+    /// The project of `start` or of the nearest folder above it.
+    fn find(start: &Path) -> Result<Self, Failure> {
+        let start = std::fs::canonicalize(start).context("open", start)?;
+        let root = start.ancestors().find(|folder| folder.join(FOLDER).is_dir()).ok_or_else(|| {
+            Failure::new(
+                Code::ProjectAbsent,
+                format!("there is no Lineal project in `{}` or above it; run `lineal init`", start.display()),
+            )
+        })?;
+        let config = read_config(&root.join(FOLDER).join("config.toml"))?;
+        let keys = Keys::new(&root.join(FOLDER).join("keys"))
+            .with_identity(identity_path(root, config.identity.as_deref(), FOLDER)?)
+            .with_tokens(tokens(root, &config.signers)?);
+        let index = match &config.index {
+            Some(url) => IndexLocation::Postgres(url.clone()),
+            None => IndexLocation::File(root.join(FOLDER).join("index.db")),
+        };
+        Ok(Self { root: root.to_owned(), config, keys, index })
     }
 }
 

@@ -14,7 +14,7 @@ use lineal_facts::predicate::{
 };
 use lineal_facts::statement::Subject;
 use lineal_facts::{Digest, EnvironmentName, ModelVersion, Predicate, Statement, Timestamp};
-use lineal_proof::{Keyring, Signer};
+use lineal_proof::Signer;
 use lineal_store::files;
 use lineal_store::index::VersionRow;
 use serde::Serialize;
@@ -22,6 +22,7 @@ use serde::Serialize;
 use crate::failure::{Code, Failure};
 use crate::model;
 use crate::project::{Project, now};
+use crate::verify::{Part, collect_all_about};
 
 const POLICY_LIMIT_BYTES: u64 = 1 << 20;
 
@@ -120,7 +121,7 @@ pub async fn promote(
 ) -> Result<Promoted, Failure> {
     let row = model::find(project, version).await?;
     let (policy, bytes) = load_policy(project, environment)?;
-    let (record, evidence) = record_of(project, &row, environment).await?;
+    let (record, evidence) = record_of(project, version, environment).await?;
     let at = now();
     let evaluation = policy.evaluate(&record, at);
     if !evaluation.passed {
@@ -170,9 +171,9 @@ pub async fn evaluate(
     version: &ModelVersion,
     environment: &EnvironmentName,
 ) -> Result<Evaluation, Failure> {
-    let row = model::find(project, version).await?;
+    model::find(project, version).await?;
     let (policy, _) = load_policy(project, environment)?;
-    let (record, _) = record_of(project, &row, environment).await?;
+    let (record, _) = record_of(project, version, environment).await?;
     Ok(policy.evaluate(&record, now()))
 }
 
@@ -206,17 +207,21 @@ fn refusal(version: &ModelVersion, environment: &EnvironmentName, evaluation: &E
     format!("{version} may not go to {environment}; missing:{}", missing.collect::<String>())
 }
 
-/// The record that rules see, and the statements behind it.
+/// The record that rules see, and the statements behind it. No row of the project's index is believed: each statement is
+/// proven to be in the ledger, and all that name the version are there, also those that speak against it.
 async fn record_of(
     project: &Project,
-    row: &VersionRow,
+    version: &ModelVersion,
     environment: &EnvironmentName,
 ) -> Result<(Record, Vec<ResourceDescriptor>), Failure> {
-    let index = project.store.index();
+    let part = collect_all_about(project, version).await?;
+    let index = &part.index;
+    let row = index.version(version).await?;
+    let row = &row.ok_or_else(|| Failure::new(Code::NotVerified, format!("{version} is not proven")))?;
     let mut evidence = vec![descriptor("registration", row.statement)];
     let mut gates: BTreeMap<String, GateFact> = BTreeMap::new();
     for gate in index.gates_about(&row.digest).await?.into_iter().filter(|gate| gate.counts) {
-        let Predicate::TestResult(result) = project.store.statement(&gate.statement).await?.predicate else {
+        let Predicate::TestResult(result) = part.statement(&gate.statement)?.predicate.clone() else {
             continue;
         };
         evidence.push(descriptor(&format!("gate/{}", gate.name), gate.statement));
@@ -248,22 +253,22 @@ async fn record_of(
     let promotions = promotions
         .map(|p| Ok(PromotionFact { environment: p.environment, promoted_at: time(&p.promoted_at)? }))
         .collect::<Result<Vec<_>, Failure>>()?;
-    let (provenance, run) = provenance_of(project, row, &mut evidence).await?;
+    let (provenance, run) = provenance_of(project, &part, row, &mut evidence).await?;
     let model =
         ModelFact { name: row.version.model.clone(), version: row.version.version, digest: row.digest };
-    let incidents = incidents_about(project, &row.digest).await?;
+    let incidents = incidents_about(&part, &row.digest).await?;
     let gates = gates.into_values().collect();
     let environment = environment.clone();
     Ok((Record { model, environment, gates, approvals, provenance, run, promotions, incidents }, evidence))
 }
 
-async fn incidents_about(project: &Project, digest: &Digest) -> Result<Vec<IncidentFact>, Failure> {
+async fn incidents_about(part: &Part, digest: &Digest) -> Result<Vec<IncidentFact>, Failure> {
     let mut incidents = Vec::new();
-    for entry in project.store.index().entries_about(digest).await? {
+    for entry in part.index.entries_about(digest).await? {
         if entry.noun != "incident" {
             continue;
         }
-        if let Predicate::Incident(incident) = project.store.statement(&entry.statement).await?.predicate {
+        if let Predicate::Incident(incident) = part.statement(&entry.statement)?.predicate.clone() {
             incidents.push(IncidentFact {
                 code: incident.code,
                 message: incident.message,
@@ -278,28 +283,27 @@ async fn incidents_about(project: &Project, digest: &Digest) -> Result<Vec<Incid
 /// by a builder whose key counts, and every input is a recorded snapshot or an output of such a step.
 async fn provenance_of(
     project: &Project,
+    part: &Part,
     row: &VersionRow,
     evidence: &mut Vec<ResourceDescriptor>,
 ) -> Result<(ProvenanceFact, RunFact), Failure> {
-    let index = project.store.index();
+    let index = &part.index;
     let run = index.run(&row.record.run).await?.ok_or_else(|| {
         Failure::new(
             Code::NotVerified,
             format!("run `{}` of {} is not in the ledger", row.record.run, row.version),
         )
     })?;
-    let keyring = index.keyring().await?;
     evidence.push(descriptor("run", run.statement));
-    let Predicate::RunSealed(sealed) = project.store.statement(&run.statement).await?.predicate else {
+    let Predicate::RunSealed(sealed) = part.statement(&run.statement)?.predicate.clone() else {
         return Err(Failure::new(Code::Tampered, format!("statement {} does not seal a run", run.statement)));
     };
     let mut steps = Vec::new();
-    let mut complete = signed_by_builder(project, &keyring, &run.statement).await?;
+    let mut complete = signed_by_builder(part, &run.statement);
     for step in &sealed.steps {
-        complete &= signed_by_builder(project, &keyring, &step.provenance).await?;
+        complete &= signed_by_builder(part, &step.provenance);
         evidence.push(descriptor(&format!("provenance/{}", step.step), step.provenance));
-        let Predicate::Provenance(provenance) = project.store.statement(&step.provenance).await?.predicate
-        else {
+        let Predicate::Provenance(provenance) = part.statement(&step.provenance)?.predicate.clone() else {
             return Err(Failure::new(
                 Code::Tampered,
                 format!("statement {} is no provenance", step.provenance),
@@ -410,13 +414,9 @@ fn run_fact(
 /// Largest output that is looked at for metrics.
 const METRICS_LIMIT_BYTES: usize = 64 << 10;
 
-async fn signed_by_builder(
-    project: &Project,
-    keyring: &Keyring,
-    statement: &Digest,
-) -> Result<bool, Failure> {
-    let entry = project.store.index().entry(statement).await?;
-    Ok(entry.is_some_and(|e| keyring.accepts(&e.signer, KeyRole::Builder, e.position).is_ok()))
+fn signed_by_builder(part: &Part, statement: &Digest) -> bool {
+    let placed = part.statements.get(statement);
+    placed.is_some_and(|s| part.keyring.accepts(&s.key, KeyRole::Builder, s.position).is_ok())
 }
 
 fn time(text: &str) -> Result<Timestamp, Failure> {

@@ -1,25 +1,32 @@
 //! Checking the whole chain behind a subject, offline: every statement's bytes, signature, key and place in the
 //! ledger, and every blob that the statements name.
+//!
+//! * [`Scope::Subject`]: what the subject rests on and every key statement, each by its proof of inclusion. The work
+//!   does not grow with the ledger. Only a yes comes from this.
+//! * [`Scope::Ledger`]: everything. What is wrong, or not found, is said after this check alone.
 
 mod chain;
+mod part;
 mod series;
 mod witnessed;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use lineal_facts::predicate::KeyRole;
 use lineal_facts::{Digest, ModelVersion, Predicate, RunId, SnapshotRef, Statement};
-use lineal_proof::{KeyChain, Keyring, tree};
-use lineal_store::ledger::{self, Head};
+use lineal_proof::{KeyChain, Keyring};
+use lineal_store::index::PlacedStatement;
+use lineal_store::ledger::{self, FindingKind, Head};
 use lineal_store::store::statement_of;
 use lineal_store::{Index, IndexLocation};
 use serde::Serialize;
 
 use crate::failure::{Code, Failure, chain as error_chain, keyring_code};
-use crate::fsck::{FsckFinding, check_keys, for_each_statement};
+use crate::fsck::{FsckFinding, check_keys, for_each_statement, may_follow};
 use crate::project::Project;
-use crate::workspace::Workspace;
 
+pub(crate) use part::{Part, collect_all_about};
 pub use witnessed::WitnessDemand;
 
 /// What is verified.
@@ -35,6 +42,16 @@ pub enum VerifySubject {
     Statement(Digest),
 }
 
+/// How much is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// What the subject rests on.
+    Subject,
+    /// The whole ledger.
+    Ledger,
+}
+
 /// The result: a tree for people and tools, and the findings.
 #[derive(Debug, Serialize)]
 pub struct Verification {
@@ -42,6 +59,12 @@ pub struct Verification {
     pub subject: String,
     /// Whether nothing was found.
     pub verified: bool,
+    /// Of a project: how much was checked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scope: Option<Scope>,
+    /// Why the whole ledger was checked though less was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub because: Option<String>,
     /// What was checked.
     pub tree: Node,
     /// What is wrong.
@@ -96,8 +119,9 @@ pub async fn verify(
     project: &Project,
     subject: &VerifySubject,
     demand: &WitnessDemand,
+    scope: Scope,
 ) -> Result<Verification, Failure> {
-    Ok(evidence(project, subject, demand).await?.0)
+    Ok(evidence(project, subject, demand, scope).await?.0)
 }
 
 /// Checks everything behind `subject`; yields the statements that it rests on too.
@@ -105,41 +129,75 @@ pub(crate) async fn evidence(
     project: &Project,
     subject: &VerifySubject,
     demand: &WitnessDemand,
+    scope: Scope,
+) -> Result<(Verification, BTreeSet<Digest>), Failure> {
+    let because = match scope {
+        Scope::Ledger => None,
+        Scope::Subject => match of_part(project, subject, demand).await {
+            Ok((verification, statements)) if verification.verified => return Ok((verification, statements)),
+            // A no may be the index's fault, which is no evidence.
+            Ok((verification, _)) => verification.findings.into_iter().next().map(|found| found.message),
+            Err(failure) => Some(failure.message),
+        },
+    };
+    let (verification, statements) = of_whole(project, subject, demand).await?;
+    Ok((Verification { because, ..verification }, statements))
+}
+
+/// By the statements that the subject rests on.
+async fn of_part(
+    project: &Project,
+    subject: &VerifySubject,
+    demand: &WitnessDemand,
+) -> Result<(Verification, BTreeSet<Digest>), Failure> {
+    let part = part::collect(project, subject).await?;
+    let detail = format!(
+        "{} entries, root {}, checkpoint signed by {}; {} statements included, {} of them about keys: all that it counts",
+        part.head.size,
+        part.head.root.short(),
+        project.store.ledger().log_keys().get().at(part.head.size).name(),
+        part.statements.len(),
+        part.keys
+    );
+    let mut checker = Checker {
+        proven: part.statements,
+        keyring: part.keyring,
+        head: Some(part.head),
+        ..Checker::new(project, part.index)
+    };
+    checker.log_keys();
+    let ledger = Node { ok: checker.findings.is_empty(), ..Node::new("ledger", detail) };
+    checker.finish(subject, ledger, demand, Scope::Subject).await
+}
+
+/// By the whole ledger.
+async fn of_whole(
+    project: &Project,
+    subject: &VerifySubject,
+    demand: &WitnessDemand,
 ) -> Result<(Verification, BTreeSet<Digest>), Failure> {
     // The project's index is not evidence: a row could be missing from it. An own one is made from the ledger.
-    let workspace = Workspace::create(project, "verify")?;
-    let location = IndexLocation::File(workspace.path().join("index.db"));
-    let index = Index::open(&location, &project.config.origin).await?;
+    let index = Index::open(&IndexLocation::Temporary, &project.config.origin).await?;
     let rebuilt = index.catch_up(project.store.ledger()).await;
-    let mut checker = Checker {
-        project,
-        index,
-        head: None,
-        witnessed: None,
-        keyring: Keyring::default(),
-        statements: BTreeSet::new(),
-        findings: Vec::new(),
-    };
-    let mut ledger = checker.ledger().await;
-    ledger.children.extend(checker.witnesses(demand));
+    let mut checker = Checker::new(project, index);
+    let ledger = checker.ledger().await;
     if let Err(error) = rebuilt {
         let failure = Failure::from(error);
         checker.failed("index made from the ledger", &failure);
         checker.index = project.store.index().clone();
     }
-    let (name, mut tree) = match subject {
-        VerifySubject::Version(version) => (version.to_string(), checker.version(version).await?),
-        VerifySubject::Run(run) => (run.to_string(), checker.run_by_id(run).await?),
-        VerifySubject::Snapshot(reference) => {
-            let row = crate::data::find_in(&checker.index, reference).await?;
-            (reference.to_string(), checker.snapshot(&row).await)
+    checker.finish(subject, ledger, demand, Scope::Ledger).await
+}
+
+impl fmt::Display for VerifySubject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Version(version) => version.fmt(f),
+            Self::Run(run) => run.fmt(f),
+            Self::Snapshot(reference) => reference.fmt(f),
+            Self::Statement(digest) => digest.fmt(f),
         }
-        VerifySubject::Statement(digest) => (digest.to_string(), checker.any_statement(digest).await),
-    };
-    tree.children.insert(0, ledger);
-    tree.settle();
-    checker.index.close().await;
-    Ok((Verification::new(name, tree, checker.findings), checker.statements))
+    }
 }
 
 impl Finding {
@@ -152,7 +210,8 @@ impl Finding {
 impl Verification {
     /// Of a tree that is [settled](Node::settle).
     pub(crate) fn new(subject: String, tree: Node, findings: Vec<Finding>) -> Self {
-        Self { subject, verified: findings.is_empty() && tree.ok, tree, findings }
+        let verified = findings.is_empty() && tree.ok;
+        Self { subject, verified, scope: None, because: None, tree, findings }
     }
 
     /// The failure to report, if anything was found: tampering before gaps.
@@ -184,6 +243,8 @@ struct Checker<'a> {
     /// The size that witnesses vouch for, if they have to: nothing beyond it counts.
     witnessed: Option<u64>,
     keyring: Keyring,
+    /// Those that were proven when they were found.
+    proven: BTreeMap<Digest, PlacedStatement>,
     /// Those whose bytes, signature and place were checked because the subject rests on them.
     statements: BTreeSet<Digest>,
     findings: Vec<Finding>,
@@ -196,7 +257,57 @@ struct Checked {
     holder: String,
 }
 
-impl Checker<'_> {
+impl<'a> Checker<'a> {
+    fn new(project: &'a Project, index: Index) -> Self {
+        Self {
+            project,
+            index,
+            head: None,
+            witnessed: None,
+            keyring: Keyring::default(),
+            proven: BTreeMap::new(),
+            statements: BTreeSet::new(),
+            findings: Vec::new(),
+        }
+    }
+
+    /// Follows the chain behind `subject`, once it is known what counts.
+    async fn finish(
+        mut self,
+        subject: &VerifySubject,
+        mut ledger: Node,
+        demand: &WitnessDemand,
+        scope: Scope,
+    ) -> Result<(Verification, BTreeSet<Digest>), Failure> {
+        ledger.children.extend(self.witnesses(demand));
+        let name = subject.to_string();
+        let mut tree = match self.subject(subject).await {
+            Ok(tree) => tree,
+            // What introduced it may be what is damaged.
+            Err(failure) if failure.code == Code::NotFound && !self.findings.is_empty() => {
+                Node { ok: false, ..Node::new(name.clone(), "not found in what is left of the ledger") }
+            }
+            Err(failure) => return Err(failure),
+        };
+        tree.children.insert(0, ledger);
+        tree.settle();
+        self.index.close().await;
+        let verification = Verification::new(name, tree, self.findings);
+        Ok((Verification { scope: Some(scope), ..verification }, self.statements))
+    }
+
+    async fn subject(&mut self, subject: &VerifySubject) -> Result<Node, Failure> {
+        match subject {
+            VerifySubject::Version(version) => self.version(version).await,
+            VerifySubject::Run(run) => self.run_by_id(run).await,
+            VerifySubject::Snapshot(reference) => {
+                let row = crate::data::find_in(&self.index, reference).await?;
+                Ok(self.snapshot(&row).await)
+            }
+            VerifySubject::Statement(digest) => Ok(self.any_statement(digest).await),
+        }
+    }
+
     fn finding(&mut self, code: Code, message: String) {
         let finding = Finding { code, message };
         // The ledger scan and the chain may meet the same damage.
@@ -231,7 +342,9 @@ impl Checker<'_> {
             let Finding { code, message } = Finding::of_log(finding);
             self.finding(code, message);
         }
-        let damaged: BTreeSet<u64> = found.iter().filter_map(|finding| finding.position).collect();
+        // A tile is made from the entries; it is they that are read here.
+        let unread = found.iter().filter(|f| !matches!(f.kind, FindingKind::Tile | FindingKind::TileMissing));
+        let damaged: BTreeSet<u64> = unread.filter_map(|finding| finding.position).collect();
         let ledger = store.ledger().clone();
         let mut keys = KeyChain::default();
         let visited = for_each_statement(&ledger, head.size, &mut |position, leaf, statement| {
@@ -239,10 +352,12 @@ impl Checker<'_> {
                 if statement.as_ref().is_ok_and(|it| matches!(it.predicate, Predicate::Key(_))) {
                     keys.push(position, &leaf.hash());
                 }
-                self.collect_key(position, &leaf.key.id(), statement);
+                self.collect_key(position, &leaf.key.id(), statement, !damaged.is_empty());
             }
         });
-        if let Some(failure) = check_keys(&head, &keys, damaged.is_empty()) {
+        if damaged.is_empty()
+            && let Some(failure) = check_keys(&head, &keys, true)
+        {
             self.failed("ledger", &failure);
         }
         // What the check of the log has found is not told again.
@@ -263,14 +378,22 @@ impl Checker<'_> {
         Node { ok: self.findings.len() == before, ..Node::new("ledger", detail) }
     }
 
-    fn collect_key(&mut self, position: u64, signer: &Digest, statement: Result<Statement, Failure>) {
+    fn collect_key(
+        &mut self,
+        position: u64,
+        signer: &Digest,
+        statement: Result<Statement, Failure>,
+        damaged: bool,
+    ) {
         let statement = match statement {
             Ok(statement) => statement,
             Err(failure) => {
                 return self.failed(&format!("statement at ledger position {position}"), &failure);
             }
         };
-        if let Err(error) = self.keyring.apply_statement(position, signer, &statement) {
+        if let Err(error) = self.keyring.apply_statement(position, signer, &statement)
+            && !(damaged && may_follow(&error))
+        {
             let message = format!("key at ledger position {position}: {}", error_chain(&error));
             self.finding(keyring_code(&error), message);
         }
@@ -298,39 +421,41 @@ impl Checker<'_> {
     /// Checks one statement: in the ledger, included under the checkpoint, signed by a key that counts in `role`, or in
     /// the role that its kind needs.
     async fn statement(&mut self, digest: &Digest, role: Option<KeyRole>) -> Result<Checked, Failure> {
-        let store = &self.project.store;
         let gap = |message: String| Failure::new(Code::NotVerified, message);
         let head = self.head.clone().ok_or_else(|| gap("the ledger did not verify".to_owned()))?;
-        let entry = self.index.entry(digest).await?;
-        let entry = entry.ok_or_else(|| gap(format!("statement {digest} is not in the ledger")))?;
-        if self.witnessed.is_some_and(|size| entry.position >= size) {
+        let PlacedStatement { position, key, statement, .. } = match self.proven.get(digest) {
+            Some(placed) => placed.clone(),
+            None => self.proven_now(digest, &head).await?,
+        };
+        if self.witnessed.is_some_and(|size| position >= size) {
             let text = format!(
-                "statement {digest} is entry {}, and no witness has seen it yet: lineal ledger witness",
-                entry.position
+                "statement {digest} is entry {position}, and no witness has seen it yet: lineal ledger witness"
             );
             return Err(gap(text));
         }
-        let leaf = store.ledger().leaf(entry.position, head.size)?;
-        let tampered = |message: String| Failure::new(Code::Tampered, message);
-        if leaf.data != *digest {
-            return Err(tampered(format!("ledger entry {} is not statement {digest}", entry.position)));
-        }
-        let path = store.ledger().inclusion_proof(entry.position, head.size)?;
-        tree::verify_inclusion(entry.position, head.size, &leaf.hash(), &path, &head.root)
-            .map_err(|e| tampered(format!("ledger entry {}: {}", entry.position, error_chain(&e))))?;
-        let pae = store.ledger().statement(entry.position, digest)?;
-        leaf.verify(&pae).map_err(|e| tampered(format!("statement {digest}: {}", error_chain(&e))))?;
-        let statement = statement_of(&pae)?;
-        let key = leaf.key.id();
         let admitted = match role {
-            Some(role) => self.keyring.accepts(&key, role, entry.position),
-            None => self.keyring.admits(&key, &statement.predicate, entry.position),
+            Some(role) => self.keyring.accepts(&key, role, position),
+            None => self.keyring.admits(&key, &statement.predicate, position),
         };
         let holder = admitted.map(|key| key.holder.clone()).map_err(|e| {
             Failure::new(Code::UntrustedKey, format!("statement {digest}: {}", error_chain(&e)))
         })?;
         self.statements.insert(*digest);
-        Ok(Checked { position: entry.position, statement, holder })
+        Ok(Checked { position, statement, holder })
+    }
+
+    async fn proven_now(&self, digest: &Digest, head: &Head) -> Result<PlacedStatement, Failure> {
+        let entry = self.index.entry(digest).await?;
+        let entry = entry.ok_or_else(|| {
+            Failure::new(Code::NotVerified, format!("statement {digest} is not in the ledger"))
+        })?;
+        let (leaf, pae) = self.project.store.ledger().proven(entry.position, head)?;
+        if leaf.data != *digest {
+            let text = format!("ledger entry {} is not statement {digest}", entry.position);
+            return Err(Failure::new(Code::Tampered, text));
+        }
+        let (position, key, statement) = (entry.position, leaf.key.id(), statement_of(&pae)?);
+        Ok(PlacedStatement { position, digest: *digest, key, statement })
     }
 
     async fn any_statement(&mut self, digest: &Digest) -> Node {

@@ -64,7 +64,12 @@ impl BlobStore {
     pub fn open(root: &Path) -> Result<Self, BlobError> {
         files::create_directory(&root.join("sha256"))?;
         files::create_directory(&root.join("incoming"))?;
-        Ok(Self { root: root.to_owned(), unsynced: Mutex::default() })
+        Ok(Self::at(root))
+    }
+
+    /// The blobs in `root`, whether it is there or not.
+    pub fn at(root: &Path) -> Self {
+        Self { root: root.to_owned(), unsynced: Mutex::default() }
     }
 
     /// Where the blob of `digest` is, or would be.

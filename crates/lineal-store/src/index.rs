@@ -6,18 +6,19 @@
 
 mod apply;
 mod batch;
+mod compare;
 mod database;
 mod location;
 mod projection;
 mod query;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use lineal_facts::StatementError;
+use lineal_facts::{Digest, Statement, StatementError};
 use lineal_proof::keyring::{Keyring, KeyringError};
 
-use crate::files::FileError;
-use crate::ledger::{Ledger, LedgerError};
+use crate::files::{Context, FileError};
+use crate::ledger::{Head, Ledger, LedgerError};
 
 use database::Database;
 use projection::{Projection, State};
@@ -38,6 +39,19 @@ pub struct Index {
     database: Database,
 }
 
+/// A statement and its place in the ledger.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlacedStatement {
+    /// The entry's position.
+    pub position: u64,
+    /// Digest of the signed bytes.
+    pub digest: Digest,
+    /// Id of the key that signed.
+    pub key: Digest,
+    /// What it says.
+    pub statement: Statement,
+}
+
 /// Why the index could not be read or brought up to date.
 #[derive(Debug, thiserror::Error)]
 pub enum IndexError {
@@ -53,7 +67,7 @@ pub enum IndexError {
         source: sqlx::Error,
     },
     /// The file is damaged. Nothing is lost: the index follows from the ledger.
-    #[error("`{}` is damaged; remove it and the files beside it that begin with its name: it is made again from the ledger", .0.display())]
+    #[error("`{}` is damaged; `lineal ledger rebuild` makes it again from the ledger", .0.display())]
     Damaged(PathBuf),
     /// A row holds what no build of Lineal writes.
     #[error("the index holds an unreadable value in `{column}`; run `lineal ledger rebuild`")]
@@ -90,6 +104,24 @@ impl Index {
     /// database.
     pub async fn open(location: &IndexLocation, origin: &str) -> Result<Self, IndexError> {
         Ok(Self { database: Database::open(location, origin).await? })
+    }
+
+    /// Opens the file at `path` as it is and writes nothing. What its rows say must be proven from the ledger.
+    pub async fn open_to_read(path: &Path) -> Result<Self, IndexError> {
+        Ok(Self { database: Database::open_to_read(path).await? })
+    }
+
+    /// An index of these statements alone, which come in ledger order, and the keyring that they make.
+    pub async fn of_part(part: &[PlacedStatement]) -> Result<(Self, Keyring), IndexError> {
+        let database = Database::open(&IndexLocation::Temporary, "").await?;
+        let keyring = projection::project_part(&database, part).await?;
+        Ok((Self { database }, keyring))
+    }
+
+    /// Whether the rows are those of the ledger at `head`, by what the index says.
+    pub async fn covers(&self, head: &Head) -> Result<bool, IndexError> {
+        let state = projection::read_state(self.database.fetch(projection::READ_STATE, Vec::new()).await?);
+        Ok(state == Some(State { size: head.size, root: head.root }))
     }
 
     /// The ledger position that the rows reach.
@@ -143,7 +175,7 @@ impl Index {
     }
 
     /// Every row of every table as text, sorted: two indexes are equal when their dumps are, also if one is in SQLite
-    /// and the other in PostgreSQL.
+    /// and the other in PostgreSQL. For small ones; [`Index::difference`] compares those of any size.
     pub async fn dump(&self) -> Result<Vec<String>, IndexError> {
         let mut lines = Vec::new();
         for table in database::tables() {
@@ -165,7 +197,36 @@ impl Index {
     }
 }
 
+/// Removes the SQLite file `path` and what belongs to it.
+pub(crate) fn remove_file(path: &Path) -> Result<(), FileError> {
+    for end in ["", "-wal", "-shm", "-journal"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(end);
+        match std::fs::remove_file(&name) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).context("remove", Path::new(&name));
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+    Ok(())
+}
+
 impl IndexError {
+    /// Whether the database's file is not one that a database wrote.
+    pub fn is_damaged(&self) -> bool {
+        match self {
+            Self::Damaged(_) => true,
+            Self::Database(source) => database::is_damaged(source),
+            _ => false,
+        }
+    }
+
+    /// Whether the disk said no to the database: it is full, read-only or broken.
+    pub fn is_of_the_disk(&self) -> bool {
+        matches!(self, Self::Database(source) if database::is_of_the_disk(source))
+    }
+
     /// Whether the database server cannot be reached or used; what was asked may be asked again later.
     pub fn is_unreachable(&self) -> bool {
         use sqlx::Error::{Io, PoolClosed, PoolTimedOut, Tls};

@@ -8,6 +8,7 @@
 
 mod check;
 mod layout;
+mod proven;
 mod published;
 mod witnessed;
 mod writer;

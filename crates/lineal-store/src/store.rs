@@ -2,6 +2,7 @@
 
 mod admission;
 mod log_end;
+mod sick;
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -49,6 +50,8 @@ pub struct Store {
     /// The builder key in force, if another process replaced it since this store was opened. Locked for a moment only.
     successor: Arc<Mutex<Option<Arc<SystemSigner>>>>,
     queue: Arc<CommitQueue>,
+    /// Why the index cannot be used, in a store that was opened to be checked only.
+    index_trouble: Option<String>,
     /// What this process knows of the log's end. Used while holding the store's lock only.
     writer: Arc<Mutex<Writer>>,
 }
@@ -69,12 +72,6 @@ struct Waiting {
     /// What the entries are about.
     statements: Vec<Statement>,
     answer: oneshot::Sender<Result<u64, Arc<StoreError>>>,
-}
-
-/// While it lives, nobody appends.
-#[derive(Debug)]
-pub struct AppendsPaused {
-    _lock: File,
 }
 
 /// A statement that is durable and in the ledger.
@@ -193,7 +190,7 @@ impl Store {
         let public = keyring.current(SYSTEM_HOLDER, KeyRole::Builder).map(|entry| entry.key.clone());
         let builder = Arc::new(SystemSigner::new(&keys, SYSTEM_HOLDER, public)?);
         let (root, successor, queue) = (root.to_owned(), Arc::default(), Arc::default());
-        Ok(Self { root, blobs, ledger, index, keys, builder, successor, queue, writer })
+        Ok(Self { root, blobs, ledger, index, keys, builder, successor, queue, index_trouble: None, writer })
     }
 
     /// The folder.
@@ -214,6 +211,11 @@ impl Store {
     /// The index.
     pub fn index(&self) -> &Index {
         &self.index
+    }
+
+    /// Why the index cannot be used, if the store was opened to be checked only; then it is empty.
+    pub fn index_trouble(&self) -> Option<&str> {
+        self.index_trouble.as_deref()
     }
 
     /// Group commits that this store has written since it was opened: one record of the journal each.
@@ -305,11 +307,6 @@ impl Store {
     pub async fn signed_bytes(&self, digest: &Digest) -> Result<Vec<u8>, StoreError> {
         let entry = self.index.entry(digest).await?.ok_or(StoreError::UnknownStatement(*digest))?;
         Ok(self.ledger.statement(entry.position, digest)?)
-    }
-
-    /// Keeps others from appending until the answer is dropped.
-    pub async fn pause_appends(&self) -> Result<AppendsPaused, StoreError> {
-        Ok(AppendsPaused { _lock: lock(&self.root).await? })
     }
 
     /// Empties the index and makes it again from the ledger.

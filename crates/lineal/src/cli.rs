@@ -197,6 +197,9 @@ pub(crate) struct VerifyArguments {
     /// `model/version`, a run, `dataset@tag` or a statement's digest.
     #[arg(required_unless_present = "bundle")]
     pub(crate) subject: Option<String>,
+    /// Check the whole ledger, with every signature, not only what the subject rests on.
+    #[arg(long, conflicts_with = "bundle")]
+    pub(crate) full: bool,
     /// A folder by `lineal ledger export`, or one Sigstore bundle, which needs --key.
     #[arg(long, value_name = "FILE|DIR", conflicts_with = "subject")]
     pub(crate) bundle: Option<PathBuf>,

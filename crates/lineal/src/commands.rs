@@ -91,9 +91,14 @@ async fn dispatch(arguments: Arguments, printer: &Printer) -> Done {
         Command::Rollout(command) => rollout::run(&open().await?, command, printer).await,
         Command::Traffic(command) => traffic::run(&open().await?, command, printer).await,
         Command::Verify(arguments) if arguments.bundle.is_some() => verify::evidence(&arguments, printer),
-        Command::Verify(arguments) => verify::verify(&open().await?, &arguments, printer).await,
+        Command::Verify(arguments) => verify::verify(&open_to_check(&dir).await?, &arguments, printer).await,
         Command::Lineage { subject, down, format } => {
             verify::lineage(&open().await?, &subject, down, format, printer).await
+        }
+        Command::Ledger(LedgerCommand::Fsck) => ledger::check(&open_to_check(&dir).await?, printer).await,
+        Command::Ledger(LedgerCommand::Rebuild) => {
+            let project = Project::open_rebuilt(&dir, program()?).await?;
+            ledger::run(&project, LedgerCommand::Rebuild, printer).await
         }
         Command::Ledger(command) => ledger::run(&open().await?, command, printer).await,
         Command::Serve { listen } => roles::serve(open().await?, listen.as_deref(), printer).await,
@@ -158,6 +163,11 @@ fn appends(command: &Command) -> bool {
 /// The project of `dir`.
 async fn open(dir: &std::path::Path) -> Result<Project, Failure> {
     Project::open(dir, program()?).await
+}
+
+/// The project of `dir`, for a command that writes nothing.
+async fn open_to_check(dir: &std::path::Path) -> Result<Project, Failure> {
+    Project::open_to_check(dir, program()?).await
 }
 
 /// This binary.

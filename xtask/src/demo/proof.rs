@@ -142,7 +142,7 @@ pub(super) fn tampering(stage: &mut Stage) -> Result<()> {
             damage.what,
             damage.file.display()
         ));
-        let found = stage.exits(5, &["--dir", &copy, "--quiet", "verify", SUBJECT])?;
+        let found = stage.exits(5, &["--dir", &copy, "--quiet", "verify", "--full", SUBJECT])?;
         check_found(stage, &found, &damage)?;
     }
     stage.say("The original is as it was: nothing to say.");

@@ -20,7 +20,7 @@ use super::readme;
 use crate::failure::{Code, Failure, chain};
 use crate::progress::{Event, Observer};
 use crate::project::Project;
-use crate::verify::{self, VerifySubject, WitnessDemand};
+use crate::verify::{self, Scope, VerifySubject, WitnessDemand};
 
 /// Entries that are read at once.
 const CHUNK: u64 = tile::TILE_WIDTH as u64;
@@ -114,7 +114,7 @@ async fn select(project: &Project, options: &ExportOptions) -> Result<Option<BTr
         let subject = VerifySubject::parse(text)?;
         // Which witnesses must have seen the log is for the reader of the folder to say.
         let (verification, statements) =
-            verify::evidence(project, &subject, &WitnessDemand::default()).await?;
+            verify::evidence(project, &subject, &WitnessDemand::default(), Scope::Subject).await?;
         if let Some(failure) = verification.failure() {
             return Err(failure);
         }

@@ -42,9 +42,7 @@ impl Checker<'_> {
 
     pub(super) async fn run_by_id(&mut self, run: &RunId) -> Result<Node, Failure> {
         let row = self
-            .project
-            .store
-            .index()
+            .index
             .run(run)
             .await?
             .ok_or_else(|| Failure::new(Code::NotFound, format!("there is no run `{run}`")))?;

@@ -1,5 +1,6 @@
 //! Rows on their way into their tables: many in one statement, because every statement is a round trip.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::IndexError;
@@ -8,6 +9,9 @@ use super::database::{Transaction, Value};
 /// Most rows in one statement, a power of two: a remainder is cut into smaller ones, so that the database has to know
 /// seven texts for a table and not one for each number of rows.
 const ROWS_LIMIT: usize = 64;
+
+/// Rows of one table, and the names of their columns.
+pub(super) type Rows = (&'static [&'static str], Vec<Vec<Value>>);
 
 /// Rows that wait to be inserted.
 #[derive(Debug, Default)]
@@ -54,6 +58,19 @@ impl Batch {
             }
         }
         Ok(())
+    }
+
+    /// The rows by their tables.
+    pub(super) fn into_rows(self) -> BTreeMap<&'static str, Rows> {
+        let rows = |waiting: Waiting| {
+            let (width, mut values) = (waiting.columns.len(), waiting.values.into_iter().peekable());
+            let mut rows = Vec::new();
+            while values.peek().is_some() {
+                rows.push(values.by_ref().take(width).collect());
+            }
+            (waiting.table, (waiting.columns, rows))
+        };
+        self.tables.into_iter().map(rows).collect()
     }
 
     fn waiting(

@@ -6,6 +6,7 @@
 mod postgres;
 mod sqlite;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use sqlx::{
@@ -52,8 +53,14 @@ impl Database {
     pub(super) async fn open(location: &IndexLocation, origin: &str) -> Result<Self, IndexError> {
         match location {
             IndexLocation::File(path) => sqlite::open(path).await.map(Self::Sqlite),
+            IndexLocation::Temporary => sqlite::open_temporary().await.map(Self::Sqlite),
             IndexLocation::Postgres(url) => postgres::open(url, origin).await.map(Self::Postgres),
         }
+    }
+
+    /// Opens the file at `path` and writes nothing, not even beside it.
+    pub(super) async fn open_to_read(path: &Path) -> Result<Self, IndexError> {
+        sqlite::open_to_read(path).await.map(Self::Sqlite)
     }
 
     pub(super) async fn fetch(&self, sql: &str, values: Vec<Value>) -> Result<Vec<Row>, IndexError> {
@@ -88,6 +95,24 @@ impl Transaction {
 
     pub(super) async fn execute(&mut self, sql: &str, values: Vec<Value>) -> Result<(), IndexError> {
         self.fetch(sql, values).await.map(|_| ())
+    }
+
+    /// Takes the tables' indexes away for as long as many rows come. PostgreSQL keeps them: its readers would wait.
+    pub(super) async fn drop_indexes(&mut self) -> Result<(), IndexError> {
+        let Self::Sqlite(_) = self else { return Ok(()) };
+        for name in indexes().filter_map(|text| text.split(' ').nth(2)) {
+            self.execute(&format!("DROP INDEX IF EXISTS {name}"), Vec::new()).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes them again.
+    pub(super) async fn create_indexes(&mut self) -> Result<(), IndexError> {
+        let Self::Sqlite(_) = self else { return Ok(()) };
+        for text in indexes() {
+            self.execute(text, Vec::new()).await?;
+        }
+        Ok(())
     }
 
     pub(super) async fn commit(self) -> Result<(), IndexError> {
@@ -126,9 +151,14 @@ impl Row {
         }
     }
 
+    /// Every value with its column.
+    pub(super) fn fields(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.columns.iter().map(String::as_str).zip(&self.values)
+    }
+
     /// Every value with its column, for comparison.
     pub(super) fn line(&self) -> String {
-        let fields = self.columns.iter().zip(&self.values).map(|(name, value)| format!("{name}={value:?}"));
+        let fields = self.fields().map(|(name, value)| format!("{name}={value:?}"));
         fields.collect::<Vec<_>>().join(" ")
     }
 
@@ -184,6 +214,23 @@ impl From<bool> for Value {
     fn from(flag: bool) -> Self {
         Self::Flag(flag)
     }
+}
+
+/// Whether the file is damaged: SQLite's `SQLITE_CORRUPT` and `SQLITE_NOTADB`.
+pub(super) fn is_damaged(error: &sqlx::Error) -> bool {
+    matches!(sqlite::primary_code(error), Some(11 | 26))
+}
+
+/// Whether the disk said no: SQLite's `SQLITE_READONLY`, `SQLITE_IOERR`, `SQLITE_FULL` and `SQLITE_CANTOPEN`, PostgreSQL's
+/// `disk_full`.
+pub(super) fn is_of_the_disk(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.as_deref() == Some("53100") || matches!(sqlite::primary_code(error), Some(8 | 10 | 13 | 14))
+}
+
+/// The statements of the schema that make indexes.
+pub(super) fn indexes() -> impl Iterator<Item = &'static str> {
+    SCHEMA.lines().filter(|line| line.starts_with("CREATE INDEX ")).map(|line| line.trim_end_matches(';'))
 }
 
 /// The tables of the schema.

@@ -16,6 +16,9 @@ const URL_LIMIT_BYTES: usize = 4096;
 pub enum IndexLocation {
     /// An SQLite file.
     File(PathBuf),
+    /// An SQLite file without a name, for this process alone. It lies where temporary files do once it is large, and
+    /// goes with the process.
+    Temporary,
     /// A PostgreSQL database, in which every ledger has a schema of its own.
     Postgres(DatabaseUrl),
 }

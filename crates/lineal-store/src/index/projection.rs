@@ -6,10 +6,10 @@ use lineal_facts::{Digest, Statement};
 use lineal_proof::keyring::Keyring;
 use lineal_proof::{Hash, Leaf, tree};
 
-use super::IndexError;
 use super::apply::{self, Entry};
 use super::batch::Batch;
 use super::database::{Database, Row, Transaction, tables};
+use super::{IndexError, PlacedStatement};
 use crate::ledger::{Ledger, LedgerError};
 use crate::store::statement_of;
 
@@ -18,8 +18,8 @@ pub(super) const READ_KEYS: &str = "SELECT position, signer, record FROM keys OR
 
 /// Most entries in one transaction, unless the rows are made anew.
 const CHUNK_ENTRIES: u64 = 4096;
-/// How often a file of the log is looked for again because an append replaced it.
-const ATTEMPTS_LIMIT: usize = 8;
+/// From so many entries on, an empty index is filled without its databases' indexes, which are made at the end.
+const BULK_ENTRIES: u64 = 4 * CHUNK_ENTRIES;
 /// Entries that are in memory at once.
 const READ_ENTRIES: u64 = 256;
 
@@ -70,7 +70,7 @@ impl<'a> Projection<'a> {
         let state = read_state(self.transaction.fetch(READ_STATE, Vec::new()).await?);
         let keys = read_keyring(&self.transaction.fetch(READ_KEYS, Vec::new()).await?);
         match state {
-            Some(state) if keys.is_ok() && self.holds(&state)? => {
+            Some(state) if keys.is_ok() && self.holds(&state)? && !self.is_bulk(&state) => {
                 self.reached = state;
                 Ok(())
             }
@@ -78,11 +78,16 @@ impl<'a> Projection<'a> {
         }
     }
 
+    fn is_bulk(&self, state: &State) -> bool {
+        state.size == 0 && self.end.size >= BULK_ENTRIES
+    }
+
     /// Empties every table. What was committed before stays visible to readers until the commit.
     pub(super) async fn clear(&mut self) -> Result<(), IndexError> {
         for table in tables().into_iter().filter(|table| *table != "state") {
             self.transaction.execute(&format!("DELETE FROM {table}"), Vec::new()).await?;
         }
+        self.transaction.drop_indexes().await?;
         // The row itself stays: those who wait for it would find no lock in a new one.
         let sql = "INSERT INTO state (id, size, root) VALUES (1, $1, $2) \
                    ON CONFLICT (id) DO UPDATE SET size = excluded.size, root = excluded.root";
@@ -100,6 +105,9 @@ impl<'a> Projection<'a> {
                 break;
             }
         }
+        if self.anew {
+            self.transaction.create_indexes().await?;
+        }
         Ok(())
     }
 
@@ -113,33 +121,15 @@ impl<'a> Projection<'a> {
     }
 
     /// Whether `state` is how this ledger was at that size.
-    fn holds(&mut self, state: &State) -> Result<bool, IndexError> {
+    fn holds(&self, state: &State) -> Result<bool, IndexError> {
         Ok(state.size <= self.end.size && self.root_at(state.size)? == state.root)
     }
 
-    fn root_at(&mut self, size: u64) -> Result<Hash, IndexError> {
-        self.read(|ledger, end| match size == end.size {
-            true => Ok(end.root),
-            false => ledger.root_at(size, end.size),
-        })
-    }
-
-    /// Reads the ledger at its end. A file that is gone while the log grew is read again at the new end.
-    fn read<T>(&mut self, read: impl Fn(&Ledger, &State) -> Result<T, LedgerError>) -> Result<T, IndexError> {
-        for _ in 1..ATTEMPTS_LIMIT {
-            match read(self.ledger, &self.end) {
-                Err(LedgerError::Missing(path)) => {
-                    let now = State::of(self.ledger)?;
-                    // What is missing though nobody appended is lost.
-                    if now == self.end {
-                        return Err(LedgerError::Missing(path).into());
-                    }
-                    self.end = now;
-                }
-                other => return Ok(other?),
-            }
+    fn root_at(&self, size: u64) -> Result<Hash, IndexError> {
+        if size == self.end.size {
+            return Ok(self.end.root);
         }
-        Ok(read(self.ledger, &self.end)?)
+        Ok(self.ledger.root_at(size, self.end.size)?)
     }
 
     async fn chunk(&mut self, keyring: &mut Keyring) -> Result<(), IndexError> {
@@ -148,7 +138,7 @@ impl<'a> Projection<'a> {
         let mut from = self.reached.size;
         while from < to {
             let until = to.min(from + READ_ENTRIES);
-            let entries = self.statements(from, until)?;
+            let entries = read_statements(self.ledger, from, until, self.end.size)?;
             for (position, (leaf, statement)) in (from..).zip(entries) {
                 let entry = Entry { position, statement: leaf.data, key: leaf.key.id() };
                 if let Some(statement) = &statement {
@@ -168,27 +158,51 @@ impl<'a> Projection<'a> {
         self.reached = State { size: to, root };
         Ok(())
     }
+}
 
-    /// The entries `from..to` and what they say; `None` if the bytes were erased or lost: `verify` reports that, and
-    /// the other entries still count.
-    fn statements(&mut self, from: u64, to: u64) -> Result<Vec<(Leaf, Option<Statement>)>, IndexError> {
-        let leaves = self.read(|ledger, end| ledger.leaves(from, to, end.size))?;
-        let mut signed: Vec<Option<Vec<u8>>> = Vec::with_capacity(leaves.len());
-        self.ledger.for_each_statement(from, to, &mut |position, pae| {
-            let expected = &leaves[(position - from) as usize].data;
-            signed.push(match self.ledger.check_statement(position, expected, pae) {
-                Ok(()) => Some(pae.to_vec()),
-                Err(LedgerError::StatementMissing { .. }) => None,
-                Err(error) => return Err(error),
-            });
-            Ok(())
-        })?;
-        let parse = |(position, (leaf, pae)): (u64, (Leaf, Option<Vec<u8>>))| {
-            let statement = pae.map(|pae| statement_of(&pae)).transpose();
-            Ok((leaf, statement.map_err(|source| IndexError::Format { position, source })?))
-        };
-        (from..).zip(leaves.into_iter().zip(signed)).map(parse).collect()
+/// The entries `from..to` of the ledger at `size`, and what they say; `None` if the bytes were erased or lost: `verify`
+/// reports that, and the other entries still count.
+pub(super) fn read_statements(
+    ledger: &Ledger,
+    from: u64,
+    to: u64,
+    size: u64,
+) -> Result<Vec<(Leaf, Option<Statement>)>, IndexError> {
+    let leaves = ledger.leaves(from, to, size)?;
+    let mut signed: Vec<Option<Vec<u8>>> = Vec::with_capacity(leaves.len());
+    ledger.for_each_statement(from, to, &mut |position, pae| {
+        let expected = &leaves[(position - from) as usize].data;
+        signed.push(match ledger.check_statement(position, expected, pae) {
+            Ok(()) => Some(pae.to_vec()),
+            Err(LedgerError::StatementMissing { .. }) => None,
+            Err(error) => return Err(error),
+        });
+        Ok(())
+    })?;
+    let parse = |(position, (leaf, pae)): (u64, (Leaf, Option<Vec<u8>>))| {
+        let statement = pae.map(|pae| statement_of(&pae)).transpose();
+        Ok((leaf, statement.map_err(|source| IndexError::Format { position, source })?))
+    };
+    (from..).zip(leaves.into_iter().zip(signed)).map(parse).collect()
+}
+
+/// Makes the rows of some statements alone, which come in ledger order. Yields the keyring after them.
+pub(super) async fn project_part(
+    database: &Database,
+    part: &[PlacedStatement],
+) -> Result<Keyring, IndexError> {
+    let (mut keyring, mut batch) = (Keyring::default(), Batch::default());
+    for PlacedStatement { position, digest, key, statement } in part {
+        let entry = Entry { position: *position, statement: *digest, key: *key };
+        keyring
+            .apply_statement(*position, key, statement)
+            .map_err(|source| IndexError::Key { position: *position, source })?;
+        apply::apply(&mut batch, &entry, Some(statement), &keyring);
     }
+    let mut transaction = database.begin().await?;
+    batch.flush(&mut transaction).await?;
+    transaction.commit().await?;
+    Ok(keyring)
 }
 
 /// The one row of [`READ_STATE`]; `None` if it is not one, or unreadable.

@@ -200,6 +200,12 @@ impl Index {
         self.list("SELECT * FROM entries ORDER BY position DESC LIMIT $1", Vec::new(), entry).await
     }
 
+    /// Where the statements about keys are, in order.
+    pub async fn key_positions(&self) -> Result<Vec<u64>, IndexError> {
+        let rows = self.database.fetch("SELECT position FROM keys ORDER BY position", Vec::new()).await?;
+        rows.iter().map(|row| row.number("position")).collect()
+    }
+
     /// The entry of a statement.
     pub async fn entry(&self, statement: &Digest) -> Result<Option<EntryRow>, IndexError> {
         let sql = "SELECT * FROM entries WHERE statement = $1 ORDER BY position LIMIT $2";

@@ -27,10 +27,14 @@ pub enum FindingKind {
     Checkpoint,
     /// Entries and checkpoint do not belong together.
     Root,
-    /// An entry bundle is missing, unreadable or changed.
+    /// An entry bundle is unreadable or changed.
     Entries,
-    /// A tile is missing, unreadable or changed.
+    /// An entry bundle is not there.
+    EntriesMissing,
+    /// A tile is unreadable or changed.
     Tile,
+    /// A tile is not there.
+    TileMissing,
     /// A statement is missing: lost or erased.
     StatementMissing,
     /// A statement is not the one that was signed.
@@ -70,7 +74,9 @@ impl FindingKind {
             Self::Checkpoint => "checkpoint",
             Self::Root => "root",
             Self::Entries => "entries",
+            Self::EntriesMissing => "entries-missing",
             Self::Tile => "tile",
+            Self::TileMissing => "tile-missing",
             Self::StatementMissing => "statement-missing",
             Self::StatementDamaged => "statement-damaged",
             Self::Signature => "signature",
@@ -191,7 +197,7 @@ impl Ledger {
         if let Err(error) = visited {
             let id = EntryBundleId { index, width: bundle_width(index, size) };
             let (position, path) = (Some(range.start), self.layout.bundle(id));
-            findings.push(Finding { kind: FindingKind::Entries, position, path, message: chain(&error) });
+            findings.push(Finding { kind: of_entries(&error), position, path, message: chain(&error) });
         }
     }
 
@@ -237,6 +243,21 @@ impl Ledger {
     }
 }
 
+/// What is not there was taken away; that something was changed is another thing to say.
+const fn of_entries(error: &LedgerError) -> FindingKind {
+    match error {
+        LedgerError::Missing(_) => FindingKind::EntriesMissing,
+        _ => FindingKind::Entries,
+    }
+}
+
+const fn of_tile(error: &LedgerError) -> FindingKind {
+    match error {
+        LedgerError::Missing(_) => FindingKind::TileMissing,
+        _ => FindingKind::Tile,
+    }
+}
+
 /// The tree made again, bundle by bundle.
 struct Derivation<'a> {
     ledger: &'a Ledger,
@@ -261,7 +282,7 @@ impl Derivation<'_> {
                     let message = format!("tile `{}` {what}: it was changed", path.display());
                     self.found(FindingKind::Tile, index, path, message);
                 }
-                Err(error) => self.found(FindingKind::Tile, index, path, chain(&error)),
+                Err(error) => self.found(of_tile(&error), index, path, chain(&error)),
             }
         }
     }
@@ -272,10 +293,11 @@ impl Derivation<'_> {
         let (bundle_id, tile_id) = (EntryBundleId { index, width }, TileId { level: 0, index, width });
         let (bundle_path, tile_path) =
             (self.ledger.layout.bundle(bundle_id), self.ledger.layout.tile(tile_id));
-        let entries = self.entry_hashes(bundle_id).map_err(|error| chain(&error));
-        let tile = self.ledger.read_tile(tile_id).map_err(|error| chain(&error)).and_then(|bytes| {
+        let entries = self.entry_hashes(bundle_id).map_err(|error| (of_entries(&error), chain(&error)));
+        let tile = self.ledger.read_tile(tile_id).map_err(|error| (of_tile(&error), chain(&error)));
+        let tile = tile.and_then(|bytes| {
             tile::decode_tile(&bytes, width)
-                .map_err(|e| format!("tile `{}`: {}", tile_path.display(), chain(&e)))
+                .map_err(|e| (FindingKind::Tile, format!("tile `{}`: {}", tile_path.display(), chain(&e))))
         });
         match (entries, tile) {
             (Ok(entries), Ok(tile)) if entries == tile => entries,
@@ -293,14 +315,14 @@ impl Derivation<'_> {
                     entries
                 }
             }
-            (Ok(entries), Err(message)) => {
-                self.found(FindingKind::Tile, index, tile_path, message);
+            (Ok(entries), Err((kind, message))) => {
+                self.found(kind, index, tile_path, message);
                 entries
             }
-            (Err(message), tile) => {
-                self.found(FindingKind::Entries, index, bundle_path, message);
-                tile.unwrap_or_else(|message| {
-                    self.found(FindingKind::Tile, index, tile_path, message);
+            (Err((kind, message)), tile) => {
+                self.found(kind, index, bundle_path, message);
+                tile.unwrap_or_else(|(kind, message)| {
+                    self.found(kind, index, tile_path, message);
                     Vec::new()
                 })
             }

@@ -10,9 +10,6 @@ use super::layout::{self, bundle_width, tile_width};
 use super::witnessed::WITNESSED;
 use super::{Ledger, LedgerError};
 
-/// How often a reader looks again because an append replaced the file meanwhile.
-const ATTEMPTS_LIMIT: usize = 8;
-
 /// A file of the log, as clients see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Published {
@@ -35,33 +32,13 @@ impl Ledger {
         if name == WITNESSED {
             return Ok(self.witnessed()?.map(|witnessed| Published::Checkpoint(witnessed.note)));
         }
+        // A partial file of this size goes only after the full one that it is cut from is there.
+        let size = || Ok::<_, LedgerError>(self.head()?.map_or(0, |head| head.size));
         if let Ok(id) = EntryBundleId::parse(name) {
-            return Ok(self.retried(|size| self.entries_at(id, size))?.map(Published::Entries));
+            return Ok(self.entries_at(id, size()?)?.map(Published::Entries));
         }
         let Ok(id) = TileId::parse(name) else { return Ok(None) };
-        Ok(self.retried(|size| self.tile_at(id, size))?.map(Published::Tile))
-    }
-
-    /// Reads at the published size. A file that is gone while the log grew is read again at the new size.
-    fn retried<T>(
-        &self,
-        read: impl Fn(u64) -> Result<Option<T>, LedgerError>,
-    ) -> Result<Option<T>, LedgerError> {
-        let size = || Ok::<_, LedgerError>(self.head()?.map_or(0, |head| head.size));
-        let mut seen = size()?;
-        for _ in 0..ATTEMPTS_LIMIT {
-            match read(seen) {
-                Err(LedgerError::Missing(path)) => {
-                    let now = size()?;
-                    if now == seen {
-                        return Err(LedgerError::Missing(path));
-                    }
-                    seen = now;
-                }
-                other => return other,
-            }
-        }
-        read(seen)
+        Ok(self.tile_at(id, size()?)?.map(Published::Tile))
     }
 
     fn tile_at(&self, id: TileId, size: u64) -> Result<Option<Vec<u8>>, LedgerError> {

@@ -103,6 +103,7 @@ impl Fixture {
             IndexLocation::File(path) => Raw::Sqlite(
                 SqlitePool::connect_with(SqliteConnectOptions::new().filename(path)).await.unwrap(),
             ),
+            IndexLocation::Temporary => unreachable!("nobody else sees it"),
             IndexLocation::Postgres(_) => {
                 let pool = PgPool::connect(&postgres_url()).await.unwrap();
                 let pattern = format!("lineal_\\_{}\\_%", self.origin.replace('.', "\\_"));

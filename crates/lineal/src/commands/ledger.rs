@@ -62,7 +62,7 @@ pub(super) async fn run(project: &Project, command: LedgerCommand, printer: &Pri
             });
         }
         LedgerCommand::Rebuild => {
-            project.store.rebuild_index().await?;
+            // It was made anew as the project was opened.
             let size = index.size().await?;
             printer.result(&serde_json::json!({"entries": size}), || {
                 format!("index rebuilt from {size} entries")
@@ -75,7 +75,7 @@ pub(super) async fn run(project: &Project, command: LedgerCommand, printer: &Pri
 /// Most dependents that are printed of one finding; `--json` has all.
 const SHOWN_DEPENDENTS: usize = 8;
 
-async fn check(project: &Project, printer: &Printer) -> Done {
+pub(super) async fn check(project: &Project, printer: &Printer) -> Done {
     let checked = fsck::fsck(project, &observer(printer)).await?;
     printer.result(&checked, || {
         let root = checked.root.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string);

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use lineal_app::audit::{self, Pins};
 use lineal_app::lineage::{self, Direction, Lineage};
-use lineal_app::verify::{self, Node, Verification, VerifySubject, WitnessDemand};
+use lineal_app::verify::{self, Node, Scope, Verification, VerifySubject, WitnessDemand};
 use lineal_app::{Code, Failure, Project, model_signing};
 
 use super::{Done, observer};
@@ -16,7 +16,8 @@ pub(super) async fn verify(project: &Project, arguments: &VerifyArguments, print
     let subject = arguments.subject.as_deref().ok_or_else(nothing_named)?;
     let (policy, max_age) = (arguments.witness_policy.as_deref(), arguments.witness_max_age.as_deref());
     let demand = WitnessDemand::of(project, policy, max_age)?;
-    let verification = verify::verify(project, &VerifySubject::parse(subject)?, &demand).await?;
+    let scope = if arguments.full { Scope::Ledger } else { Scope::Subject };
+    let verification = verify::verify(project, &VerifySubject::parse(subject)?, &demand, scope).await?;
     printer.result(&verification, || text(&verification));
     Ok(exit(&verification, printer))
 }
@@ -59,6 +60,9 @@ fn text(verification: &Verification) -> String {
     let word = if verification.verified { "VERIFIED" } else { "NOT VERIFIED" };
     let mut text = format!("{word}: {}\n", verification.subject);
     print_node(&verification.tree, "", &mut text);
+    if let Some(reason) = &verification.because {
+        text.push_str(&format!("the whole ledger was checked, because {reason}\n"));
+    }
     for finding in &verification.findings {
         text.push_str(&format!("{}: {}\n", finding.code, finding.message));
     }

@@ -24,6 +24,7 @@ mod peers;
 mod pipeline;
 mod project;
 mod rollout;
+mod scope;
 mod steps;
 mod tampering;
 mod thief;

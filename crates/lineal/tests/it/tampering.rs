@@ -28,7 +28,7 @@ impl Sealed {
         Self { project, run }
     }
 
-    fn id(&self) -> &str {
+    pub(crate) fn id(&self) -> &str {
         self.run["run"].as_str().unwrap()
     }
 
@@ -46,7 +46,12 @@ impl Sealed {
     /// What `verify` finds, which must be of this kind and name the file.
     #[track_caller]
     fn found(&self, subject: &str, exit: i32, code: &str, named: &str) {
-        let answer = self.project.lineal(&["verify", subject, "--json"]);
+        self.found_by(&["verify", subject, "--json"], exit, code, named);
+    }
+
+    #[track_caller]
+    pub(crate) fn found_by(&self, arguments: &[&str], exit: i32, code: &str, named: &str) {
+        let answer = self.project.lineal(arguments);
         answer.failed(exit, code, &["NOT verified", named]);
         let report: Value = serde_json::from_str(&answer.stdout).unwrap();
         assert_eq!(report["verified"], false);
@@ -191,7 +196,7 @@ fn a_missing_blob_is_a_gap() {
     let entries = sealed.project.ledger();
     let run = entries.as_array().unwrap().iter().find(|entry| entry["statement"] == sealed.run["statement"]);
     change_statement(&sealed.project, run.unwrap()["position"].as_u64().unwrap(), Vec::clear);
-    sealed.found("d@t", 1, "not-verified", "ledger position");
+    sealed.found_by(&["verify", "d@t", "--full", "--json"], 1, "not-verified", "ledger position");
 }
 
 #[test]
@@ -245,9 +250,10 @@ fn a_damaged_index_says_how_to_get_a_new_one() {
         let _ = fs::remove_file(sealed.project.path(&format!(".lineal/{name}")));
     }
     sealed.project.write(".lineal/index.db", "this is no database".repeat(1000));
-    let fragments = ["index.db", "is damaged", "remove it", "made again from the ledger"];
+    let fragments = ["index.db", "is damaged", "`lineal ledger rebuild`"];
     sealed.project.fails(&["ledger", "show"], 3, "file", &fragments);
     sealed.project.fails(&["run"], 3, "file", &fragments);
-    fs::remove_file(sealed.project.path(".lineal/index.db")).unwrap();
+    sealed.project.json(&["ledger", "rebuild"]);
     assert_eq!(sealed.project.ledger(), before);
+    assert_eq!(sealed.reused(), [true, true]);
 }

@@ -70,9 +70,14 @@ async fn tables(connection: &mut PgConnection, schema: &str) -> Result<Vec<Strin
     sqlx::query_scalar(sql).bind(schema).fetch_all(connection).await
 }
 
-/// The schema in PostgreSQL's words: 64 bits for a number, and text in the order of its bytes, as in SQLite.
+/// The schema in PostgreSQL's words: 64 bits for a number, and text in the order of its bytes, as in SQLite. Tables whose
+/// rows SQLite finds in the order in which they came are found by their positions.
 fn dialect() -> String {
-    SCHEMA.replace(" INTEGER", " BIGINT").replace(" TEXT", " TEXT COLLATE \"C\"")
+    let mut text = SCHEMA.replace(" INTEGER", " BIGINT").replace(" TEXT", " TEXT COLLATE \"C\"");
+    for table in ["subjects", "results", "runs", "versions"] {
+        text.push_str(&format!(";\nCREATE INDEX {table}_by_position ON {table} (position)"));
+    }
+    text
 }
 
 /// One name for each origin and version, of safe characters and within PostgreSQL's limit, whatever the origin is.

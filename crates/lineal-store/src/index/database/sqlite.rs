@@ -7,7 +7,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection, SqlitePool, Transaction};
 
 use super::super::{IndexError, SCHEMA, SCHEMA_VERSION};
-use super::{CONNECTION_LIMIT, complete};
+use super::{CONNECTION_LIMIT, complete, is_damaged};
 
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -24,13 +24,44 @@ pub(super) async fn open(path: &Path) -> Result<SqlitePool, IndexError> {
         prepare(&pool).await?;
         Ok(pool)
     };
-    opened.await.map_err(|error: sqlx::Error| {
-        match error.as_database_error().and_then(|e| e.code()).as_deref() {
-            // SQLITE_CORRUPT and SQLITE_NOTADB.
-            Some("11" | "26") => IndexError::Damaged(path.to_owned()),
-            Some(_) | None => error.into(),
-        }
-    })
+    opened.await.map_err(|error| failed(path, error))
+}
+
+/// A database of one connection, because another one would see another database.
+pub(super) async fn open_temporary() -> Result<SqlitePool, IndexError> {
+    let options = SqliteConnectOptions::new()
+        .filename("")
+        .journal_mode(SqliteJournalMode::Off)
+        .synchronous(SqliteSynchronous::Off);
+    let pool = one_connection().connect_with(options).await?;
+    prepare(&pool).await?;
+    Ok(pool)
+}
+
+/// The file as it is, without locks and without what only its log has. Nothing may be believed of it.
+pub(super) async fn open_to_read(path: &Path) -> Result<SqlitePool, IndexError> {
+    let options = SqliteConnectOptions::new().filename(path).read_only(true).immutable(true);
+    let opened = async {
+        let pool = one_connection().connect_with(options).await?;
+        let ready = is_ready(&mut *pool.acquire().await?).await?;
+        Ok(ready.then_some(pool))
+    };
+    let pool = opened.await.map_err(|error: sqlx::Error| failed(path, error))?;
+    pool.ok_or_else(|| IndexError::Damaged(path.to_owned()))
+}
+
+fn one_connection() -> SqlitePoolOptions {
+    SqlitePoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None)
+}
+
+fn failed(path: &Path, error: sqlx::Error) -> IndexError {
+    if is_damaged(&error) { IndexError::Damaged(path.to_owned()) } else { error.into() }
+}
+
+/// SQLite's own number for what went wrong, without its details.
+pub(super) fn primary_code(error: &sqlx::Error) -> Option<u32> {
+    let code: u32 = error.as_database_error()?.code()?.parse().ok()?;
+    Some(code & 0xff)
 }
 
 /// Takes the right to write at once. A transaction that reads first and then writes may be refused in between.

@@ -1,0 +1,86 @@
+//! Opening a store whose index is sick, or whose disk takes nothing.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use lineal_facts::error::chain;
+use lineal_facts::predicate::KeyRole;
+
+use super::{SYSTEM_HOLDER, Store, StoreError, lock};
+use crate::blob::{BlobError, BlobStore};
+use crate::index::{self, Index, IndexLocation};
+use crate::keys::{Keys, SystemSigner};
+use crate::ledger::{Ledger, LedgerError};
+
+impl Store {
+    /// [`Store::open_at`] for who only checks. If the index cannot be used, or nothing can be written below `root`, the
+    /// store is opened as it is, without repair: [`Store::index_trouble`] says what the index lacks.
+    pub async fn open_to_check(
+        root: &Path,
+        keys: Keys,
+        location: &IndexLocation,
+    ) -> Result<Self, StoreError> {
+        match Self::open_at(root, keys.clone(), location).await {
+            Err(
+                error @ (StoreError::Index(_)
+                | StoreError::File(_)
+                | StoreError::Blob(BlobError::File(_))
+                | StoreError::Ledger(LedgerError::File(_))),
+            ) => Self::open_to_read(root, keys, location, &error).await,
+            opened => opened,
+        }
+    }
+
+    async fn open_to_read(
+        root: &Path,
+        keys: Keys,
+        location: &IndexLocation,
+        error: &StoreError,
+    ) -> Result<Self, StoreError> {
+        let blobs = Arc::new(BlobStore::at(&root.join("blobs")));
+        let ledger = Ledger::new(root, keys.log_keys()?);
+        // A checkpoint that was put back is found here; one that is behind the journal is what it is.
+        ledger.needs_repair()?;
+        let (index, index_trouble) = match location {
+            IndexLocation::File(path) => match Index::open_to_read(path).await {
+                Ok(index) => (index, None),
+                Err(error) => (Index::of_part(&[]).await?.0, Some(chain(&error))),
+            },
+            IndexLocation::Temporary | IndexLocation::Postgres(_) => {
+                (Index::of_part(&[]).await?.0, Some(chain(error)))
+            }
+        };
+        let keyring = index.keyring().await.unwrap_or_default();
+        let current = keyring.current(SYSTEM_HOLDER, KeyRole::Builder).map(|entry| entry.key.clone());
+        // Nothing is signed with it.
+        let first = || ledger.leaf(0, ledger.head().ok()??.size).ok().map(|leaf| leaf.key);
+        let builder = Arc::new(SystemSigner::new(&keys, SYSTEM_HOLDER, current.or_else(first))?);
+        let (root, successor, queue, writer) =
+            (root.to_owned(), Arc::default(), Arc::default(), Arc::default());
+        Ok(Self { root, blobs, ledger, index, keys, builder, successor, queue, index_trouble, writer })
+    }
+
+    /// [`Store::open_at`] with an index that is made anew. A damaged file is replaced; processes that have it open must
+    /// be started again.
+    pub async fn open_rebuilt(root: &Path, keys: Keys, location: &IndexLocation) -> Result<Self, StoreError> {
+        let rebuilt = match Self::open_at(root, keys.clone(), location).await {
+            Ok(store) => match store.rebuild_index().await {
+                Ok(()) => return Ok(store),
+                Err(error) => {
+                    store.index.close().await;
+                    Err(error)
+                }
+            },
+            Err(error) => Err(error),
+        };
+        match (rebuilt, location) {
+            (Err(StoreError::Index(error)), IndexLocation::File(path)) if error.is_damaged() => {
+                let lock = lock(root).await?;
+                index::remove_file(path)?;
+                drop(lock);
+                Self::open_at(root, keys, location).await
+            }
+            (rebuilt, _) => rebuilt,
+        }
+    }
+}
