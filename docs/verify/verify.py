@@ -262,7 +262,7 @@ class Statement:
     def rests_on(self):
         place = self.place()
         previous = place[1].get("previous") if place else None
-        return [previous[7:]] * bool(previous) + self.names()
+        return ([previous[7:]] if previous else []) + self.names()
 
     def names(self):
         if self.noun == "promotion":

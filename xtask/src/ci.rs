@@ -1,11 +1,11 @@
-//! What a merge needs: format, lints, documentation, every test.
+//! What a merge needs: format, lints, documentation, every test, a moment of fuzzing.
 
 use std::time::Instant;
 
 use anyhow::Result;
 
 use crate::workspace::Workspace;
-use crate::{setup, shell, test};
+use crate::{fuzz, setup, shell, test};
 
 /// Runs everything, the cheap parts first; stops at the first that fails.
 pub(crate) fn ci(workspace: &Workspace) -> Result<()> {
@@ -21,6 +21,8 @@ pub(crate) fn ci(workspace: &Workspace) -> Result<()> {
         shell::loud(workspace.cargo(arguments).env("RUSTDOCFLAGS", "-D warnings"))?;
     }
     test::test(workspace)?;
+    eprintln!("\n== fuzzing, shortly");
+    fuzz::fuzz(workspace, None, fuzz::SHORT_SECONDS)?;
     println!("ci: everything passed in {:.0} s", started.elapsed().as_secs_f64());
     Ok(())
 }

@@ -41,7 +41,7 @@ enum Task {
     },
     /// Run every test: crates, tidy, generated files, the demo's facts.
     Test,
-    /// Format, lints, documentation, then every test.
+    /// Format, lints, documentation, then every test and a moment of fuzzing.
     Ci,
     /// Check the rules of STYLE.md that no lint knows.
     Tidy,

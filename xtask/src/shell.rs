@@ -40,14 +40,23 @@ pub(crate) fn quiet(command: &mut Command) -> Result<()> {
 
 /// Runs a program and takes its standard output.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
+    finish(command).map(|(stdout, _)| stdout)
+}
+
+/// Runs a program and takes what it says on standard error.
+pub(crate) fn said(command: &mut Command) -> Result<String> {
+    finish(command).map(|(_, stderr)| stderr)
+}
+
+fn finish(command: &mut Command) -> Result<(String, String)> {
     let Output { status, stdout, stderr } =
         command.stdin(Stdio::null()).output().with_context(|| format!("cannot start `{}`", line(command)))?;
     let stdout = String::from_utf8_lossy(&stdout).into_owned();
+    let stderr = String::from_utf8_lossy(&stderr).into_owned();
     if !status.success() {
-        let stderr = String::from_utf8_lossy(&stderr);
         bail!("`{}` ended with {status}\n{}", line(command), tail(&format!("{stdout}{stderr}")));
     }
-    Ok(stdout)
+    Ok((stdout, stderr))
 }
 
 /// Whether the program starts and ends well.

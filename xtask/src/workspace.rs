@@ -83,7 +83,8 @@ impl Workspace {
     }
 }
 
-fn host() -> Result<String> {
+/// The kind of machine that this is, as rustc calls it.
+pub(crate) fn host() -> Result<String> {
     let version = shell::output(Command::new("rustc").arg("-vV"))?;
     let host = version.lines().find_map(|line| line.strip_prefix("host: "));
     Ok(host.context("`rustc -vV` names no host")?.to_owned())

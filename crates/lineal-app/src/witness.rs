@@ -41,8 +41,9 @@ pub struct WitnessOptions {
 }
 
 impl Witness {
-    /// Makes the folder of a witness below `root`, if it is not there.
+    /// Makes the folder of a witness below `root`, and `root`, if they are not there.
     pub fn folder_in(root: &Path) -> Result<PathBuf, Failure> {
+        files::create_directory(root)?;
         let root = std::fs::canonicalize(root).context("open", root)?;
         let folder = root.join(FOLDER);
         files::create_directory(&folder)?;

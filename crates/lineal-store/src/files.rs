@@ -1,13 +1,19 @@
 //! Durable file operations: write, sync, rename, sync the directory.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// Most files that are synced one by one, each in a thread: the file system merges concurrent syncs into few journal
 /// commits.
 const SYNC_THREADS: usize = 8;
+
+/// How the names of files begin that are not complete yet.
+const UNFINISHED: &[u8] = b".new-";
 
 /// An IO error with the path and the operation it belongs to.
 #[derive(Debug, thiserror::Error)]
@@ -37,13 +43,27 @@ impl<T> Context<T> for io::Result<T> {
 pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     let directory = parent(path);
     let mut file = tempfile::Builder::new()
-        .prefix(".new-")
+        .prefix(OsStr::from_bytes(UNFINISHED))
         .tempfile_in(directory)
         .context("create a file in", directory)?;
     file.write_all(bytes).context("write", path)?;
     file.as_file().sync_all().context("sync", path)?;
     file.persist(path).map_err(|e| e.error).context("rename to", path)?;
     sync_directory(directory)
+}
+
+/// Removes what [`replace`] left in `directory` when its process was killed, if nobody touched it since `cutoff`.
+pub fn remove_unfinished(directory: &Path, cutoff: SystemTime) -> Result<(), FileError> {
+    for entry in fs::read_dir(directory).context("list", directory)? {
+        let path = entry.context("list", directory)?.path();
+        let unfinished = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(UNFINISHED));
+        // One that vanishes meanwhile is somebody's who finished.
+        let modified = path.symlink_metadata().and_then(|found| found.modified());
+        if unfinished && modified.is_ok_and(|modified| modified < cutoff) {
+            fs::remove_file(&path).context("remove", &path)?;
+        }
+    }
+    Ok(())
 }
 
 /// Makes the entries of `directory` durable.

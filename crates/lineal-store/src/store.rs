@@ -33,7 +33,7 @@ use log_end::LogEnd;
 
 /// Most statements in one group commit; more wait for the next one.
 const GROUP_LIMIT: usize = 4096;
-/// A half-written blob that nobody touched for this long belongs to a dead process.
+/// A half-written file that nobody touched for this long belongs to a dead process.
 const ABANDONED_AFTER: Duration = Duration::from_secs(3600);
 /// Holder of the keys of the system itself.
 pub const SYSTEM_HOLDER: &str = "lineal";
@@ -180,6 +180,9 @@ impl Store {
         let writer = Arc::new(Mutex::new(Writer::default()));
         if let Some(cutoff) = SystemTime::now().checked_sub(ABANDONED_AFTER) {
             blobs.remove_abandoned(cutoff)?;
+            for folder in [root, keys.folder()] {
+                files::remove_unfinished(folder, cutoff)?;
+            }
         }
         let end = LogEnd { ledger: ledger.clone(), keys: keys.clone(), writer: writer.clone() };
         repair(root, &end, &index).await?;

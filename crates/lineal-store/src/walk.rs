@@ -188,6 +188,14 @@ impl Root {
     }
 }
 
+/// Whether the kernel confines what is opened below `folder`; without that, no directory can be read safely. Kernels
+/// before 5.6 and some container runtimes do not.
+pub fn is_confined(folder: &Path) -> Result<(), FileError> {
+    let handle = File::open(folder).context("open", folder)?;
+    let opened = rustix::fs::openat2(&handle, ".", LOOK, Mode::empty(), ResolveFlags::BENEATH);
+    opened.map(drop).map_err(io::Error::from).context("confine what is opened in", folder)
+}
+
 impl Found {
     /// Opens the file that was found; another one in its place, or a changed one, is refused.
     pub fn open(&self) -> Result<File, TreeError> {

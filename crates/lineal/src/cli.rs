@@ -1,5 +1,6 @@
 //! What can be typed.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -23,6 +24,11 @@ pub(crate) struct Arguments {
     pub(crate) quiet: bool,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// Whether `--json` is among arguments that cannot be parsed, before those that belong to another program.
+pub(crate) fn asks_for_json(arguments: impl Iterator<Item = OsString>) -> bool {
+    arguments.take_while(|argument| argument != "--").any(|argument| argument == "--json")
 }
 
 #[derive(Debug, Subcommand)]
@@ -140,7 +146,7 @@ pub(crate) enum Command {
         #[arg(long, value_name = "ADDRESS")]
         listen: Option<String>,
     },
-    /// Run a witness, in `.lineal-witness/` of the folder: it cosigns what continues the log that it saw before.
+    /// Run a witness, in `.lineal-witness/` of the folder, which is made if it is not there: it cosigns what continues the log that it saw before.
     #[command(after_help = "Example: lineal witness --dir ana --log LEDGER_KEY --listen 127.0.0.1:7401")]
     Witness {
         /// Loopback address; port 0 takes a free one. `.lineal-witness/witness.json` tells which.
@@ -162,6 +168,12 @@ pub(crate) enum Command {
     Completions {
         /// The shell.
         shell: Shell,
+    },
+    /// Write a manual page for each command into a folder, which is made if it is not there.
+    #[command(after_help = "Example: lineal man ~/.local/share/man/man1")]
+    Man {
+        /// The folder.
+        folder: PathBuf,
     },
     /// Print a generated document: `cli`, `errors` or `openapi`.
     #[command(hide = true)]
@@ -289,6 +301,9 @@ pub(crate) enum ModelCommand {
         /// Where the signature goes: a Sigstore bundle with the proof that it is in the ledger.
         #[arg(long, default_value = "model.sig", value_name = "FILE")]
         out: PathBuf,
+        /// Replace the file if it is there.
+        #[arg(long)]
+        force: bool,
     },
     /// Check that a directory or file is what was signed: the same files, the same bytes, nothing else.
     #[command(

@@ -73,8 +73,8 @@ async fn dispatch(arguments: Arguments, printer: &Printer) -> Done {
             let project = if arguments.project { Some(open().await?) } else { None };
             model_signing::verify(project.as_ref(), arguments, printer).await
         }
-        Command::Model(ModelCommand::Sign { version, out }) => {
-            model_signing::sign(&open().await?, &version, &out, printer).await
+        Command::Model(ModelCommand::Sign { version, out, force }) => {
+            model_signing::sign(&open().await?, &version, (&out, force), printer).await
         }
         Command::Model(ModelCommand::Register { model, run }) => {
             model::register(&open().await?, &model, &run, printer).await
@@ -108,6 +108,7 @@ async fn dispatch(arguments: Arguments, printer: &Printer) -> Done {
         }
         Command::Doctor => roles::doctor(&dir, printer).await,
         Command::Completions { shell } => reference::completions(shell),
+        Command::Man { folder } => reference::manual(&folder, printer),
         Command::Reference { document } => reference::print(document, printer),
         Command::Bench(command) => bench::run(&dir, command, printer).await,
         // Handled before the runtime started.
@@ -152,6 +153,7 @@ fn appends(command: &Command) -> bool {
         | Command::Witness { .. }
         | Command::Doctor
         | Command::Completions { .. }
+        | Command::Man { .. }
         | Command::Reference { .. }
         | Command::ModelServer { .. }
         | Command::Bench(_) => false,

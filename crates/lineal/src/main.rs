@@ -16,7 +16,14 @@ fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|argument| argument == lineal_app::project::SANDBOX_LAUNCH) {
         return lineal_sandbox::launcher_main();
     }
-    let arguments = cli::Arguments::parse();
+    let arguments = match cli::Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        // Help and version are no failures.
+        Err(error) if error.use_stderr() && cli::asks_for_json(std::env::args_os()) => {
+            return printer::usage_as_json(&error.to_string());
+        }
+        Err(error) => error.exit(),
+    };
     let printer = printer::Printer::new(&arguments);
     match commands::run(arguments, &printer) {
         Ok(code) => code,

@@ -6,10 +6,17 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use lineal_app::{Event, Failure};
+use lineal_app::{Code, Event, Failure};
 use serde::Serialize;
 
 use crate::cli::Arguments;
+
+/// Wrong arguments, for a caller that asked for JSON, and their exit code.
+pub(crate) fn usage_as_json(text: &str) -> ExitCode {
+    let text = text.trim_end().strip_prefix("error: ").unwrap_or(text.trim_end());
+    let printer = Printer { json: true, quiet: true, bar: Mutex::new(None) };
+    printer.failure(&Failure::new(Code::Usage, text))
+}
 
 /// Widest line of a table.
 const WIDTH: usize = 100;

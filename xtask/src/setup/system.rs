@@ -26,9 +26,9 @@ struct Need {
     packages: &'static [&'static str],
 }
 
-/// pingora's compression is built by CMake and make; LightGBM wants libgomp; tests keep keys in SoftHSM and the index in
-/// PostgreSQL.
-const NEEDS: [Need; 7] = [
+/// pingora's compression is built by CMake and make, the fuzzer in C++; LightGBM wants libgomp; tests keep keys in
+/// SoftHSM and the index in PostgreSQL, and set the clock of single programs.
+const NEEDS: [Need; 9] = [
     Need { what: "a C compiler (`cc`)", present: || runs("cc"), packages: &["gcc", "libc6-dev"] },
     Need { what: "make", present: || runs("make"), packages: &["make"] },
     Need { what: "CMake", present: || runs("cmake"), packages: &["cmake"] },
@@ -39,6 +39,8 @@ const NEEDS: [Need; 7] = [
     },
     Need { what: "libgomp.so.1", present: has_libgomp, packages: &["libgomp1"] },
     Need { what: "SoftHSM2", present: || runs("softhsm2-util"), packages: &["softhsm2"] },
+    Need { what: "a C++ compiler (`c++`)", present: || runs("c++"), packages: &["g++"] },
+    Need { what: "libfaketime", present: has_libfaketime, packages: &["libfaketime"] },
     Need { what: "PostgreSQL", present: || postgres::programs().is_some(), packages: &["postgresql"] },
 ];
 
@@ -108,6 +110,12 @@ fn python() -> Option<Python> {
 
 fn has_go() -> bool {
     shell::succeeds(Command::new("go").arg("version"))
+}
+
+/// Where Debian has it, which is where tests look.
+fn has_libfaketime() -> bool {
+    let folders = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten();
+    folders.map(|folder| folder.path().join("faketime/libfaketimeMT.so.1")).any(|file| file.exists())
 }
 
 fn has_libgomp() -> bool {

@@ -45,13 +45,19 @@ pub fn verify_folder(path: &Path, pins: &Pins, observer: Observer<'_>) -> Result
             observer(Event::Ended);
             tree.children.extend(entries);
             complete = checker.statements.len() as u64 == log.checkpoint.size;
-            let derived = checker.derived(&mut files, &log);
-            tree.children.push(derived);
-            keys_complete = complete || log.keys_signed.is_some();
-            tree.children.extend(checker.key_statements(&log, complete));
-            tree.children.push(checker.references());
-            let rest = checker.rest(&files);
-            tree.children.push(rest);
+            keys_complete = complete || checker.unread == 0 && log.keys_signed.is_some();
+            if checker.unread == 0 {
+                let derived = checker.derived(&mut files, &log);
+                tree.children.push(derived);
+                tree.children.extend(checker.key_statements(&log, complete));
+                tree.children.push(checker.references());
+                let rest = checker.rest(&files);
+                tree.children.push(rest);
+            } else {
+                // Every other file would be blamed for what is missing of the log.
+                let detail = format!("not checked: {} files of entries cannot be read", checker.unread);
+                tree.children.push(Node { ok: false, ..Node::new("keyring and other files", detail) });
+            }
         }
         Err(failure) => tree.children.push(checker.broken("log", failure)),
     }
@@ -177,6 +183,8 @@ struct Checker {
     references: Vec<(u64, Digest)>,
     /// What each statement adds to `statements.tsv`.
     placed: Vec<Placed>,
+    /// Files of entries that are not there or not what they were.
+    unread: usize,
     findings: Vec<Finding>,
 }
 
@@ -204,7 +212,10 @@ impl Checker {
                         nodes.extend(self.entry(files, log, pins, (position, entry)));
                     }
                 }
-                Err(failure) => findings.push(failure),
+                Err(failure) => {
+                    self.unread += 1;
+                    findings.push(failure);
+                }
             }
             observer(Event::Advanced { by: id.width.into() });
         }

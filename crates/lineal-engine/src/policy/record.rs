@@ -13,6 +13,8 @@ use serde_json::Value;
 
 /// Most elements of any list or map in a record.
 pub const LIST_LIMIT: usize = 10_000;
+/// How far the clocks of two machines may differ before an age counts as unknown.
+const CLOCK_TOLERANCE_MS: i64 = 300_000;
 /// Most values in a record.
 const NODE_LIMIT: usize = 200_000;
 /// Longest text in a record.
@@ -207,7 +209,9 @@ impl Record {
         add_ages(&mut value["approvals"], self.approvals.iter().map(|a| a.approved_at), now);
         add_ages(&mut value["promotions"], self.promotions.iter().map(|p| p.promoted_at), now);
         add_ages(&mut value["incidents"], self.incidents.iter().map(|i| i.found_at), now);
-        value["run"]["age_seconds"] = age_seconds(self.run.finished_at, now);
+        if let Some(age) = age_seconds(self.run.finished_at, now) {
+            value["run"]["age_seconds"] = age;
+        }
         value["now"] = now.to_string().into();
         let approvers: BTreeSet<&str> = self.approvals.iter().map(|a| a.approver.as_str()).collect();
         value["approvers"] = approvers.into_iter().collect();
@@ -233,14 +237,18 @@ fn elements(value: &Value) -> u64 {
     }
 }
 
-fn age_seconds(at: Timestamp, now: Timestamp) -> Value {
-    (now.since_ms(at) / 1000).into()
+/// `None` if it lies in the future: one of the two clocks was wrong, so that a rule about the age cannot be decided.
+fn age_seconds(at: Timestamp, now: Timestamp) -> Option<Value> {
+    let ahead_ms = at.unix_ms() - now.unix_ms();
+    (ahead_ms <= CLOCK_TOLERANCE_MS).then(|| (now.since_ms(at) / 1000).into())
 }
 
 fn add_ages(list: &mut Value, times: impl Iterator<Item = Timestamp>, now: Timestamp) {
     if let Value::Array(items) = list {
         for (item, at) in items.iter_mut().zip(times) {
-            item["age_seconds"] = age_seconds(at, now);
+            if let Some(age) = age_seconds(at, now) {
+                item["age_seconds"] = age;
+            }
         }
     }
 }

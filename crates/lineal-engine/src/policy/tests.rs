@@ -175,6 +175,21 @@ fn rules_a_platform_engineer_writes() {
 }
 
 #[test]
+fn the_age_of_what_lies_in_the_future_is_unknown() {
+    let year_ms = 365 * 24 * 3_600_000;
+    for (ahead_ms, held) in [(0, true), (60_000, true), (600_000, false), (year_ms, false)] {
+        let mut record = record();
+        record.approvals.truncate(1);
+        record.approvals[0].approved_at = Timestamp::from_unix_ms(now().unix_ms() + ahead_ms);
+        for expr in ["approvals.all(a, a.age_seconds < 3600)", "approvals.exists(a, a.age_seconds < 3600)"] {
+            let result = run(expr, &record);
+            assert_eq!((result.held, result.error.is_none()), (held, held), "{ahead_ms} {expr}");
+        }
+        assert!(run("approvals.size() == 1", &record).held, "rules about anything else are decided");
+    }
+}
+
+#[test]
 fn rules_that_cannot_be_decided_do_not_hold_and_say_why() {
     let record = record();
     for (expr, expected) in [

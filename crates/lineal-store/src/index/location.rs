@@ -57,8 +57,15 @@ impl FromStr for DatabaseUrl {
         if !text.starts_with("postgres://") && !text.starts_with("postgresql://") {
             return Err(wrong("it begins with something else"));
         }
-        let options: PgConnectOptions =
-            text.parse().map_err(|_| wrong("host, port or a parameter cannot be read"))?;
+        // Other programs take an address without a host if a parameter names the socket's folder; the parser does not.
+        let (before, after) = text.split_once("://").unwrap_or_default();
+        let hostless = after.split_once('@').filter(|(_, rest)| rest.starts_with('/'));
+        let complete = hostless.map(|(user, rest)| format!("{before}://{user}@localhost{rest}"));
+        let options: PgConnectOptions = complete
+            .as_deref()
+            .unwrap_or(text)
+            .parse()
+            .map_err(|_| wrong("host, port or a parameter cannot be read"))?;
         let options = match options.get_ssl_mode() {
             PgSslMode::Prefer if !is_local(&options) => options.ssl_mode(PgSslMode::VerifyFull),
             _ => options,

@@ -314,3 +314,48 @@ async fn a_rotated_builder_key_reaches_other_processes() {
         assert!(matches!(cause(&error), StoreError::Keyring(_)));
     }
 }
+
+#[tokio::test]
+async fn what_a_killed_writer_left_half_written_is_removed_by_the_next_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path()).await;
+    let long_ago = SystemTime::now() - 2 * ABANDONED_AFTER;
+    let places = [store.root().to_owned(), store.keys().folder().to_owned()];
+    for place in &places {
+        for (name, old) in [(".new-Xy12", true), (".new-fresh", false), ("kept", true)] {
+            let file = std::fs::File::create(place.join(name)).unwrap();
+            if old {
+                file.set_modified(long_ago).unwrap();
+            }
+        }
+    }
+    Store::open(store.root()).await.unwrap();
+    for place in &places {
+        let left = |name: &str| place.join(name).exists();
+        assert_eq!(
+            (left(".new-Xy12"), left(".new-fresh"), left("kept")),
+            (false, true, true),
+            "{}",
+            place.display()
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_is_recorded_but_not_indexed_says_so_and_is_indexed_later() {
+    use sqlx::Connection as _;
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path()).await;
+    // The database takes no row, as one whose disk is full.
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(store.root().join("index.db"));
+    let mut database = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
+    let trigger = "CREATE TRIGGER stuck BEFORE INSERT ON entries BEGIN SELECT RAISE(ABORT, 'no row'); END";
+    sqlx::query(trigger).execute(&mut database).await.unwrap();
+    let error = store.commit(&[incident(1)], store.builder()).await.unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("from entry 1 on, so do not repeat it") && text.contains("no row"), "{text}");
+    assert_eq!((checked_size(&store), store.index().size().await.unwrap()), (2, 1));
+    sqlx::query("DROP TRIGGER stuck").execute(&mut database).await.unwrap();
+    let again = Store::open(store.root()).await.unwrap();
+    assert_eq!((checked_size(&again), again.index().size().await.unwrap()), (2, 2));
+}

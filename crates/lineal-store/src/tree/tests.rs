@@ -113,3 +113,48 @@ fn a_damaged_blob_is_not_laid_out() {
     let result = lay_out(&world.blobs, ArtifactKind::Directory, &manifest.digest(), &out);
     assert!(matches!(result, Err(TreeError::Blob(BlobError::Damaged { .. }))));
 }
+
+#[test]
+fn what_is_exchanged_while_it_is_laid_out_is_never_used() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    const ROUNDS: usize = 300;
+    let world = world();
+    let good = "good\n".repeat(50_000);
+    fs::write(world.data().join("a.csv"), &good).unwrap();
+    let manifest = world.freeze().unwrap();
+    let victim = world.blobs.path(&manifest.get("a.csv").unwrap().digest);
+    let (kept, other) = (world.folder.path().join("kept"), world.folder.path().join("other"));
+    fs::write(&kept, &good).unwrap();
+    fs::write(&other, good.replace("good", "evil")).unwrap();
+    let done = AtomicBool::new(false);
+    let (mut whole, mut refused) = (0, 0);
+    std::thread::scope(|scope| {
+        // The blob is the right one and another one in turns, by renaming and by writing into it.
+        scope.spawn(|| {
+            let step = world.folder.path().join("step");
+            while !done.load(Ordering::Relaxed) {
+                for source in [&other, &kept] {
+                    fs::copy(source, &step).unwrap();
+                    fs::rename(&step, &victim).unwrap();
+                }
+                fs::copy(&other, &victim).unwrap();
+                fs::copy(&kept, &victim).unwrap();
+            }
+        });
+        for round in 0..ROUNDS {
+            let out = world.folder.path().join(format!("out-{round}"));
+            match lay_out(&world.blobs, ArtifactKind::Directory, &manifest.digest(), &out) {
+                // What is there afterwards is what was hashed, and no file that somebody can still write to elsewhere.
+                Ok(()) => {
+                    assert_eq!(fs::read_to_string(out.join("a.csv")).unwrap(), good);
+                    whole += 1;
+                }
+                Err(TreeError::Blob(BlobError::Damaged { .. } | BlobError::Missing(_))) => refused += 1,
+                Err(error) => panic!("{error}"),
+            }
+            let _ = fs::remove_dir_all(&out);
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    assert!(refused > 0 && whole > 0, "{whole} whole, {refused} refused: nothing was exchanged meanwhile");
+}

@@ -39,13 +39,14 @@ pub(super) async fn list(project: &Project, printer: &Printer) -> Result<(), Fai
                 None => "active".to_owned(),
                 Some(at) => format!("revoked at {at}{reason}"),
             };
-            vec![key.holder.clone(), key.role.to_string(), state, key.key.id().to_string()]
+            // The id first: only a last column is cut, and `revoke` needs all of it.
+            vec![key.key.id().to_string(), key.holder.clone(), key.role.to_string(), state]
         });
         let rows = rows.collect::<Vec<_>>();
         let history = project.store.ledger().log_keys().get();
         let first = history.all().next().map(|key| format!("ledger key {key}\n")).unwrap_or_default();
         let later = history.later().iter().map(|(from, key)| format!("from size {from} {key}\n"));
-        format!("{first}{}{}", later.collect::<String>(), table(&["HOLDER", "ROLE", "STATE", "KEY"], &rows))
+        format!("{first}{}{}", later.collect::<String>(), table(&["KEY", "HOLDER", "ROLE", "STATE"], &rows))
     });
     Ok(())
 }

@@ -11,7 +11,17 @@ use super::{Done, ledger, parsed};
 use crate::cli::VerifyModelArguments;
 use crate::printer::Printer;
 
-pub(super) async fn sign(project: &Project, version: &str, out: &Path, printer: &Printer) -> Done {
+pub(super) async fn sign(
+    project: &Project,
+    version: &str,
+    (out, force): (&Path, bool),
+    printer: &Printer,
+) -> Done {
+    // Before anything is recorded. A file that appears meanwhile is nobody's older signature.
+    if !force && out.symlink_metadata().is_ok() {
+        let text = format!("`{}` is there already; --force replaces it", out.display());
+        return Err(Failure::new(Code::Taken, text));
+    }
     let signed = model_signing::sign(project, &parsed(version)?).await?;
     let bundle = ledger::proof(project, &signed.statement).await?;
     files::replace(out, bundle.as_bytes())?;

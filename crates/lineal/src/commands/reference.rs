@@ -1,10 +1,12 @@
-//! Documents that are generated from the code: command line, errors, API, completions.
+//! Documents that are generated from the code: command line, errors, API, completions, manual pages.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, ValueEnum};
 use clap_complete::Shell;
-use lineal_app::Code;
+use lineal_app::{Code, Failure};
+use lineal_store::files;
 
 use super::Done;
 use crate::cli::Arguments;
@@ -33,6 +35,14 @@ pub(super) fn print(document: Document, printer: &Printer) -> Done {
 
 pub(super) fn completions(shell: Shell) -> Done {
     clap_complete::generate(shell, &mut Arguments::command(), "lineal", &mut std::io::stdout());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One page a command; what is hidden has none.
+pub(super) fn manual(folder: &Path, printer: &Printer) -> Done {
+    files::create_directory(folder)?;
+    clap_mangen::generate_to(Arguments::command(), folder).map_err(|e| Failure::caused(Code::File, &e))?;
+    printer.note(&format!("manual pages in {}; `lineal(1)` names the others", folder.display()));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -140,13 +140,20 @@ pub(super) async fn doctor(dir: &Path, printer: &Printer) -> Done {
         Err(error) => vec![format!("steps cannot run here: {error}")],
     };
     let project = open(dir).await.err().map(|failure| failure.message);
+    let confined = match lineal_store::walk::is_confined(&std::env::temp_dir()) {
+        Ok(()) => "works: directories can be read while somebody exchanges what is in them".to_owned(),
+        Err(error) => {
+            format!("no directory can be frozen or checked: {}", lineal_app::failure::chain(&error))
+        }
+    };
+    let facts = capabilities.facts.iter().map(|fact| (fact.name.clone(), fact.detail.clone()));
+    let facts: Vec<(String, String)> = facts.chain([("openat2".to_owned(), confined)]).collect();
     let value = serde_json::json!({
-        "facts": capabilities.facts.iter().map(|f| (f.name.clone(), f.detail.clone())).collect::<Vec<_>>(),
+        "facts": facts,
         "sandbox": strict, "works": capabilities.strict.is_ok(), "project": project,
     });
     printer.result(&value, || {
-        let rows =
-            capabilities.facts.iter().map(|f| vec![f.name.clone(), f.detail.clone()]).collect::<Vec<_>>();
+        let rows = facts.iter().map(|(name, detail)| vec![name.clone(), detail.clone()]).collect::<Vec<_>>();
         let project = project.clone().unwrap_or_else(|| "a project was found and opens".to_owned());
         format!("{}{}\n{project}", table(&["FACT", "HERE"], &rows), strict.join("\n"))
     });

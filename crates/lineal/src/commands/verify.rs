@@ -29,6 +29,10 @@ fn nothing_named() -> Failure {
 /// An audit folder or a bundle, without a project.
 pub(super) fn evidence(arguments: &VerifyArguments, printer: &Printer) -> Done {
     let path = arguments.bundle.as_ref().ok_or_else(nothing_named)?;
+    if !path.exists() {
+        let text = format!("there is no folder and no bundle `{}`", path.display());
+        return Err(Failure::new(Code::File, text));
+    }
     let mut pins = Pins::default();
     if let Some(key) = &arguments.key {
         pins.key = Some(model_signing::read_key(key)?);

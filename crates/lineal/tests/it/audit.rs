@@ -335,6 +335,41 @@ fn missing_and_additional_files_are_noticed() {
 }
 
 #[test]
+fn a_missing_file_of_the_log_is_blamed_and_no_other() {
+    let folder = Folder::example();
+    for kind in ["log/tile/0/000.p/8", "log/tile/entries/000.p/8"] {
+        for sealed in [false, true] {
+            let changed = folder.copy();
+            fs::remove_file(changed.path().join(kind)).unwrap();
+            if sealed {
+                changed.seal();
+            }
+            let answer = Stranger::new().verify(&changed.path(), &["--log-key", &folder.log_key]);
+            answer.failed(1, "not-verified", &[kind, "is missing"]);
+            let found: Value = serde_json::from_str(&answer.stdout).unwrap();
+            let found = found["findings"].as_array().unwrap().clone();
+            assert!(found.iter().all(|one| text(&one["message"]).contains(kind)), "{found:#?}");
+        }
+    }
+}
+
+#[test]
+fn links_in_a_folder_and_folders_that_are_not_there_have_one_answer() {
+    let folder = Folder::example();
+    let stranger = Stranger::new();
+    let aside = folder.copy();
+    for name in ["README.txt", "checkpoint", "bundles", "log/tile"] {
+        let changed = folder.copy();
+        fs::rename(changed.path().join(name), changed.path().parent().unwrap().join("aside")).unwrap();
+        std::os::unix::fs::symlink(aside.path().join(name), changed.path().join(name)).unwrap();
+        stranger.refuses(&changed, 3, "data-unreadable", &[name, "symbolic link"]);
+    }
+    let absent = folder.path().join("nothing");
+    let answer = stranger.verify(&absent, &["--log-key", &folder.log_key]);
+    answer.failed(3, "file", &["there is no folder and no bundle", "nothing"]);
+}
+
+#[test]
 fn bundles_of_other_entries_and_other_checkpoints_are_refused() {
     let (model, _, folder) = grown();
     let stranger = Stranger::new();

@@ -271,7 +271,7 @@ fn the_sigstore_crate_refuses_what_was_changed() {
         ("/dsseEnvelope/signatures/0/sig".to_owned(), "signature"),
         (format!("{entry}/canonicalizedBody"), "inclusion proof"),
         (format!("{entry}/inclusionProof/hashes/0"), "inclusion proof"),
-        (format!("{entry}/inclusionProof/checkpoint/envelope"), "inclusion proof"),
+        (format!("{entry}/inclusionProof/checkpoint/envelope"), "invalid checkpoint"),
     ];
     let refuses = |why: &str, change: &dyn Fn(&mut Value)| {
         let changed = folder.copy();

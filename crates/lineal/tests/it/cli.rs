@@ -28,6 +28,49 @@ fn wrong_use_exits_with_2_and_says_what_is_right() {
 }
 
 #[test]
+fn wrong_use_is_json_for_who_asks_for_json() {
+    let project = Project::absent();
+    for arguments in [
+        &["frobnicate", "--json"][..],
+        &["--json", "data", "remove"],
+        &["--json", "promote", "m/1"],
+        &["verify", "--json", "--bundle"],
+        &["--json"],
+    ] {
+        let answer = project.lineal(arguments);
+        let text = answer.failed(2, "usage", &[]);
+        assert!(!text.is_empty() && !text.starts_with("error:"), "{text}");
+        assert_eq!((answer.stdout.as_str(), answer.stderr.lines().count()), ("", 1), "{answer:#?}");
+    }
+    // What stands behind `--` is no option.
+    assert!(project.lineal(&["frobnicate", "--", "--json"]).stderr.starts_with("error: "));
+    let help = project.lineal(&["run", "--help", "--json"]);
+    assert!(help.status.success() && help.stdout.contains("Usage: lineal run"), "{help:#?}");
+}
+
+#[test]
+fn every_command_has_a_page_of_the_manual() {
+    let project = Project::absent();
+    assert!(project.lineal(&["man", "pages/man1"]).status.success());
+    let page = |name: &str| std::fs::read_to_string(project.path("pages/man1").join(name)).unwrap();
+    assert!(page("lineal.1").contains(".TH lineal"));
+    assert!(page("lineal-verify.1").contains("bundle") && page("lineal-model-sign.1").contains("force"));
+    let hidden = project.path("pages/man1/lineal-reference.1");
+    assert!(!hidden.exists(), "what is hidden has no page");
+}
+
+#[test]
+fn the_machine_is_described() {
+    let facts = Project::absent().json(&["doctor"])["facts"].clone();
+    let fact = |name: &str| {
+        let facts = facts.as_array().unwrap();
+        facts.iter().find(|fact| fact[0] == name).map(|fact| fact[1].as_str().unwrap().to_owned()).unwrap()
+    };
+    assert!(!fact("kernel").is_empty());
+    assert!(fact("openat2").starts_with("works"), "{}", fact("openat2"));
+}
+
+#[test]
 fn help_explains_exit_codes() {
     let project = Project::absent();
     for arguments in [&["--help"][..], &["-h"], &["help"], &["run", "--help"], &["data", "add", "--help"]] {

@@ -342,7 +342,7 @@ fn an_interrupted_rotation_goes_on() {
 
 #[test]
 fn a_copy_of_the_project_cannot_sign_but_can_be_verified() {
-    let mut project = Project::with_pipeline(ONE);
+    let project = Project::with_pipeline(ONE);
     let run = project.run(&[]);
     let names: Vec<String> = files(&project.path(".lineal/keys"))
         .iter()
@@ -468,6 +468,24 @@ fn no_secret_is_in_the_store_or_in_what_is_printed() {
     // The search would find them: the identity is where it belongs.
     let identity = fs::read(project.identity()).unwrap();
     assert!(canaries.iter().any(|(_, canary)| holds(&identity, canary)));
+}
+
+#[test]
+fn a_secret_of_whoever_runs_a_pipeline_is_recorded_nowhere() {
+    const CANARY: &str = "canary-5f0c2a9e77";
+    let project = Project::with_pipeline(
+        "steps: {one: {run: [sh, -c, 'env > $LINEAL_OUT/o; cat /proc/[0-9]*/environ >> $LINEAL_OUT/o; true'], out: {o: o}}}\n",
+    );
+    project.set_variable("DEPLOY_TOKEN", CANARY.into());
+    let run = project.json(&["run"]);
+    project.json(&["verify", run["run"].as_str().unwrap()]);
+    let holds = |bytes: &[u8], text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
+    let files = files(&project.path(".lineal"));
+    for path in &files {
+        assert!(!holds(&fs::read(path).unwrap(), CANARY), "the secret is in {}", path.display());
+    }
+    // The search would find it: what the step saw is there.
+    assert!(files.iter().any(|path| holds(&fs::read(path).unwrap(), "LINEAL_OUT=/lineal/out")));
 }
 
 /// Every secret of the project in each form that it could have: text, lines of it, and decoded bytes.

@@ -9,6 +9,7 @@ mod approval;
 mod audit;
 mod audit_outside;
 mod cli;
+mod clock;
 mod completeness;
 mod crash;
 mod data;

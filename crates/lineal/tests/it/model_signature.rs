@@ -128,6 +128,9 @@ fn what_we_sign_others_verify() {
         assert_eq!(checked["root"], signed["root"]);
     }
     // Signed again it is the same statement, under a later checkpoint.
+    project.refuses(&["model", "sign", "toy/1", "--out", "model.sig"], 3, "taken", &["model.sig", "--force"]);
+    let again = project.json(&["model", "sign", "toy/1", "--out", "model.sig", "--force"]);
+    assert_eq!(again["unchanged"], true);
     let again = project.json(&["model", "sign", "toy/1", "--out", "again.sig"]);
     assert_eq!((&again["statement"], &again["unchanged"]), (&signed["statement"], &json!(true)));
     assert_eq!(project.count("model-signature"), 1);

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -24,7 +24,8 @@ pub(crate) struct Project {
     folder: TempDir,
     /// Outside the project, as a user's configuration is: the identity file that opens the keys.
     home: Arc<TempDir>,
-    variables: Vec<(&'static str, PathBuf)>,
+    /// Behind a lock, because roles that run borrow the project.
+    variables: Mutex<Vec<(&'static str, PathBuf)>>,
 }
 
 /// What a command said.
@@ -52,19 +53,31 @@ impl Project {
 
     /// A folder without a project.
     pub(crate) fn absent() -> Self {
-        Self { folder: folder(), home: Arc::new(folder()), variables: Vec::new() }
+        Self { folder: folder(), home: Arc::new(folder()), variables: Mutex::default() }
     }
 
     /// A fresh project of the same user.
     pub(crate) fn beside(&self) -> Self {
-        let project = Self { folder: folder(), home: self.home.clone(), variables: Vec::new() };
+        let project = Self { folder: folder(), home: self.home.clone(), variables: Mutex::default() };
         project.json(&["init", "--approver", "ana"]);
         project
     }
 
     /// From now on, commands get this environment variable.
-    pub(crate) fn set_variable(&mut self, name: &'static str, value: PathBuf) {
-        self.variables.push((name, value));
+    pub(crate) fn set_variable(&self, name: &'static str, value: PathBuf) {
+        self.variables.lock().unwrap().push((name, value));
+    }
+
+    /// From now on, commands see a clock that is so many days ahead, or behind.
+    pub(crate) fn set_clock(&self, days: i32) {
+        let mut folders = fs::read_dir("/usr/lib").unwrap().map(|folder| folder.unwrap().path());
+        let library = folders
+            .find_map(|folder| Some(folder.join("faketime/libfaketimeMT.so.1")).filter(|l| l.exists()));
+        self.set_variable("LD_PRELOAD", library.expect("no libfaketime; `cargo xtask setup` installs it"));
+        self.set_variable("FAKETIME", format!("{days:+}d").into());
+        // Only what a clock says changes: neither how long a wait takes nor the times of files.
+        self.set_variable("FAKETIME_DONT_FAKE_MONOTONIC", "1".into());
+        self.set_variable("NO_FAKE_STAT", "1".into());
     }
 
     /// The identity file of the user.
@@ -110,7 +123,7 @@ impl Project {
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lineal"));
         command.args(arguments).current_dir(self.root()).env("LINEAL_IDENTITY", self.identity());
-        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        command.envs(self.variables.lock().unwrap().iter().map(|(name, value)| (name, value)));
         command
     }
 

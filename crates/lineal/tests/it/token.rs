@@ -23,7 +23,7 @@ struct Token {
 impl Token {
     fn new() -> Self {
         let folder = tempfile::Builder::new().prefix("lineal-it-token-").tempdir().unwrap();
-        let mut project = Project::with_pipeline(ONE);
+        let project = Project::with_pipeline(ONE);
         project.set_variable("SOFTHSM2_CONF", folder.path().join("softhsm2.conf"));
         let token = Self { project, folder };
         fs::create_dir(token.path("tokens")).unwrap();

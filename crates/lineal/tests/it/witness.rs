@@ -329,6 +329,59 @@ fn what_the_witnesses_saw_gets_stale() {
 }
 
 #[test]
+fn a_wrong_clock_makes_nothing_fresh() {
+    let mut world = World::new(1, 1);
+    world.ask();
+    let bounded = ["verify", "d@1", "--witness-max-age", "1h"];
+    // A verifier's clock: what will be signed in a year is not believed, what was signed a year ago is stale.
+    for (days, code) in [(-365, "not-verified"), (365, "stale")] {
+        world.project.set_clock(days);
+        world.project.fails(&bounded, 1, code, &[]);
+    }
+    world.project.set_clock(0);
+    assert_eq!(world.project.json(&bounded)["verified"], true);
+    // A witness's clock: it goes on, and what it says is as old as it says.
+    world.witnesses[0].kill();
+    world.witnesses[0].place.set_clock(-365);
+    world.witnesses[0].start(&[]);
+    world.grow("2");
+    world.ask();
+    assert!(world.verified("d@2"));
+    world.project.fails(&["verify", "d@2", "--witness-max-age", "1h"], 1, "stale", &["s ago"]);
+}
+
+#[test]
+fn fsck_looks_at_what_the_witnesses_signed() {
+    let world = World::new(1, 1);
+    world.ask();
+    assert_eq!(world.project.json(&["ledger", "fsck"])["ok"], true);
+    let mut note = world.witnessed().unwrap();
+    // A byte of the log's own signature, which is the first line.
+    let log = note.windows(5).position(|bytes| bytes == "\n\n\u{2014}".as_bytes()).unwrap();
+    let at = note[log + 2..].iter().position(|byte| *byte == b'\n').unwrap() + log - 8;
+    note[at] = if note[at] == b'A' { b'B' } else { b'A' };
+    world.project.write(".lineal/log/checkpoint.witnessed", note);
+    let answer = world.project.lineal(&["ledger", "fsck", "--json"]);
+    answer.failed(5, "tampered", &["remove it and run `lineal ledger witness`"]);
+    let report: Value = serde_json::from_str(&answer.stdout).unwrap();
+    let kinds: Vec<&Value> =
+        report["findings"].as_array().unwrap().iter().map(|found| &found["kind"]).collect();
+    assert_eq!(kinds, ["checkpoint"], "nothing else is accused: {report:#}");
+}
+
+#[test]
+fn the_folder_of_a_witness_is_made() {
+    let world = World::new(1, 1);
+    let place = Project::absent();
+    let file = place.path("new/place/.lineal-witness/witness.json");
+    let mut process = place.start(&["--dir", "new/place", "witness", "--log", &log_key(&world.project)]);
+    eventually("the witness listens", || {
+        assert!(process.is_running(), "the witness ended");
+        file.exists().then_some(())
+    });
+}
+
+#[test]
 fn a_killed_witness_remembers() {
     let mut world = World::new(1, 1);
     let origin = log_key(&world.project).split('+').next().unwrap().to_owned();

@@ -45,8 +45,26 @@ fn a_server_elsewhere_must_prove_its_name() {
         "postgres://127.0.0.2/x",
         "postgres://[::1]/x",
         "postgres://a/x?host=/run",
+        "postgres://anna@/x?host=/run",
+        "postgres://anna:geheim@/x?host=/run&port=5433",
+        "postgres:///x?host=/run",
     ];
     for url in here {
         assert!(matches!(mode(url), PgSslMode::Prefer), "{url}");
+    }
+}
+
+#[test]
+fn the_folder_of_a_socket_is_a_parameter() {
+    for text in [
+        "postgres://anna@/x?host=/run/pg",
+        "postgres:///x?host=/run/pg&user=anna",
+        "postgres://anna@h/x?host=/run/pg",
+    ] {
+        let url: DatabaseUrl = text.parse().unwrap();
+        let options = url.options();
+        assert_eq!(options.get_socket().unwrap(), std::path::Path::new("/run/pg"), "{text}");
+        assert_eq!((options.get_username(), options.get_database()), ("anna", Some("x")), "{text}");
+        assert_eq!(serde_json::to_value(&url).unwrap(), text);
     }
 }
