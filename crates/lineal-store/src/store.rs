@@ -213,7 +213,7 @@ impl Store {
         &self.index
     }
 
-    /// Why the index cannot be used, if the store was opened to be checked only; then it is empty.
+    /// Why the index cannot be used, if the store was opened to be checked only.
     pub fn index_trouble(&self) -> Option<&str> {
         self.index_trouble.as_deref()
     }

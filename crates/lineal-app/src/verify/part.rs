@@ -235,10 +235,12 @@ impl<'a> Collector<'a> {
     }
 }
 
-/// Whether the statement has one of these texts. What is not UTF-8 is no statement.
+/// Whether the statement may have one of these texts. JSON can spell their letters in two other ways, which nothing of
+/// ours does. What is not UTF-8 is no statement.
 fn names_any(pae: &[u8], texts: &[String]) -> bool {
-    std::str::from_utf8(pae)
-        .is_ok_and(|pae| texts.iter().any(|text| pae.contains(text)) || pae.contains('\\'))
+    let Ok(pae) = std::str::from_utf8(pae) else { return false };
+    let has = |text: &str| pae.contains(text);
+    texts.iter().any(|text| has(text)) || has("\\u") || has("\\/")
 }
 
 /// Why the index does not lead to the answer. What the answer is, the whole ledger says.

@@ -43,7 +43,10 @@ impl Store {
         ledger.needs_repair()?;
         let (index, index_trouble) = match location {
             IndexLocation::File(path) => match Index::open_to_read(path).await {
-                Ok(index) => (index, None),
+                Ok(index) => {
+                    let trouble = trouble(&index, &ledger).await;
+                    (index, trouble)
+                }
                 Err(error) => (Index::of_part(&[]).await?.0, Some(chain(&error))),
             },
             IndexLocation::Temporary | IndexLocation::Postgres(_) => {
@@ -82,5 +85,15 @@ impl Store {
             }
             (rebuilt, _) => rebuilt,
         }
+    }
+}
+
+/// Why the index, as it can be read, is not the ledger's. A checkpoint that cannot be read is another trouble.
+async fn trouble(index: &Index, ledger: &Ledger) -> Option<String> {
+    let head = ledger.head().ok()??;
+    match index.covers(&head).await {
+        Ok(true) => None,
+        Ok(false) => Some("it does not reach the ledger's end".to_owned()),
+        Err(error) => Some(chain(&error)),
     }
 }

@@ -38,9 +38,13 @@ pub(super) async fn open_temporary() -> Result<SqlitePool, IndexError> {
     Ok(pool)
 }
 
-/// The file as it is, without locks and without what only its log has. Nothing may be believed of it.
+/// The file as it is. Nothing may be believed of it.
 pub(super) async fn open_to_read(path: &Path) -> Result<SqlitePool, IndexError> {
-    let options = SqliteConnectOptions::new().filename(path).read_only(true).immutable(true);
+    // Without a log beside it, no file has to be made to read it. A log has the last rows, and can be read where nothing
+    // can be made.
+    let log_path = path.with_extension("db-wal");
+    let has_log = std::fs::metadata(log_path).is_ok_and(|log| log.len() > 0);
+    let options = SqliteConnectOptions::new().filename(path).read_only(true).immutable(!has_log);
     let opened = async {
         let pool = one_connection().connect_with(options).await?;
         let ready = is_ready(&mut *pool.acquire().await?).await?;
