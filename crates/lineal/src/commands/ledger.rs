@@ -64,6 +64,8 @@ pub(super) async fn run(project: &Project, command: LedgerCommand, printer: &Pri
         LedgerCommand::Rebuild => {
             // It was made anew as the project was opened.
             let size = index.size().await?;
+            // Otherwise all rows stay in the log beside the file, which every later command would read.
+            index.close().await;
             printer.result(&serde_json::json!({"entries": size}), || {
                 format!("index rebuilt from {size} entries")
             });
