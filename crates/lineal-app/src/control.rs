@@ -23,6 +23,7 @@ use lineal_facts::{Digest, EnvironmentName, ModelName, ModelVersion, RolloutId};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::cosigning;
 use crate::failure::{Code, Failure};
 use crate::project::Project;
 
@@ -34,6 +35,7 @@ const QUEUE_LIMIT: usize = 1024;
 /// A handle to the owner task. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Control {
+    project: Project,
     sender: mpsc::Sender<Message>,
     table: watch::Receiver<Arc<PublishedTable>>,
 }
@@ -168,9 +170,9 @@ impl Control {
     pub async fn start(project: Project) -> Result<Self, Failure> {
         let (sender, receiver) = mpsc::channel(QUEUE_LIMIT);
         let (publisher, table) = watch::channel(Arc::new(PublishedTable::none()));
-        let controller = controller::Controller::resume(project, sender.clone(), publisher).await?;
+        let controller = controller::Controller::resume(project.clone(), sender.clone(), publisher).await?;
         tokio::spawn(controller.run(receiver));
-        Ok(Self { sender, table })
+        Ok(Self { project, sender, table })
     }
 
     /// Begins to roll out a promoted version.
@@ -179,6 +181,8 @@ impl Control {
         version: ModelVersion,
         environment: EnvironmentName,
     ) -> Result<LaneStatus, Failure> {
+        // Here, because the owner task waits for nobody outside.
+        cosigning::ask_if_due(&self.project).await?;
         self.ask(|reply| Message::StartRollout { version, environment, reply }).await
     }
 

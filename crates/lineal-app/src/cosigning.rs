@@ -27,6 +27,7 @@ use crate::failure::{Code, Failure};
 use crate::project::Project;
 use crate::witness::{off_the_loop, unix_seconds};
 
+pub(crate) use duty::ask_if_due;
 pub use duty::keep_witnessed;
 use question::{Question, Reply};
 

@@ -22,7 +22,7 @@ use serde::Serialize;
 use crate::failure::{Code, Failure};
 use crate::model;
 use crate::project::{Project, now};
-use crate::verify::{Part, VerifySubject, collect, collect_all_about};
+use crate::verify::{Part, VerifySubject, WitnessDemand, collect, collect_all_about};
 
 const POLICY_LIMIT_BYTES: u64 = 1 << 20;
 
@@ -166,8 +166,19 @@ pub(crate) async fn promoted(
     model::find(project, version).await?;
     let part = collect(project, &VerifySubject::Version(version.clone())).await?;
     let Some(row) = part.index.version(version).await? else { return Ok(None) };
-    let admitted = part.index.promotion(version, &row.digest, environment).await?;
-    Ok(admitted.map(|_| row))
+    let Some(admitted) = part.index.promotion(version, &row.digest, environment).await? else {
+        return Ok(None);
+    };
+    // Where a quorum is set, a ledger that only its own key vouches for admits nothing.
+    let judged = WitnessDemand::of(project, None, None)?.judge(project, Some(&part.head))?;
+    let position = part.statements.get(&admitted.statement).map(|placed| placed.position);
+    if judged.is_some_and(|(seen, _)| position.is_none_or(|position| position >= seen.checkpoint.size)) {
+        let text = format!(
+            "no quorum of witnesses has seen yet that {version} was promoted to {environment}: lineal ledger witness"
+        );
+        return Err(Failure::new(Code::NotVerified, text));
+    }
+    Ok(Some(row))
 }
 
 /// What the policy of `environment` says about `version` now, rule by rule.

@@ -63,6 +63,14 @@ pub async fn keep_witnessed(project: &Project, tell: impl Fn(&str)) -> Failure {
     }
 }
 
+/// Asks now if the published checkpoint is not witnessed as the policy wants, for who cannot wait for the next round.
+pub(crate) async fn ask_if_due(project: &Project) -> Result<(), Failure> {
+    if super::path(project).exists() && due(project).unwrap_or(true) {
+        ask(project).await?;
+    }
+    Ok(())
+}
+
 impl Backoff {
     fn new() -> Self {
         Self { next: Instant::now(), pause: PAUSE }

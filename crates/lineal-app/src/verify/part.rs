@@ -28,7 +28,7 @@ const ATTEMPTS_LIMIT: usize = 20;
 
 /// A part of the ledger in which every statement is proven.
 pub(crate) struct Part {
-    pub(super) head: Head,
+    pub(crate) head: Head,
     /// Of these statements alone.
     pub(crate) index: Index,
     pub(crate) keyring: Keyring,

@@ -7,6 +7,7 @@ use std::path::Path;
 use lineal_engine::pipeline::parse_ms;
 use lineal_proof::witness_policy::Witnessed;
 use lineal_proof::{VerifyError, WitnessPolicy};
+use lineal_store::ledger::Head;
 
 use super::{Checker, Node};
 use crate::cosigning::{self, CLOCK_TOLERANCE_SECONDS};
@@ -42,25 +43,16 @@ impl WitnessDemand {
         }
         Ok(Self { policy, max_age_ms })
     }
-}
 
-impl Checker<'_> {
-    /// Checks the witnessed checkpoint; nothing if nobody has to have seen it.
-    pub(super) fn witnesses(&mut self, demand: &WitnessDemand) -> Option<Node> {
-        let policy = demand.policy.as_ref()?;
-        Some(match self.seen_by(policy, demand.max_age_ms) {
-            Ok((witnessed, age_seconds)) => {
-                self.witnessed = Some(witnessed.checkpoint.size);
-                let size = witnessed.checkpoint.size;
-                Node::new("witnesses", format!("{size} entries {witnessed}, {age_seconds} s ago"))
-            }
-            Err(failure) => self.broken("witnesses", &failure),
-        })
-    }
-
-    /// The judged checkpoint, and how many seconds ago a quorum knew of no larger one.
-    fn seen_by(&self, policy: &WitnessPolicy, max_age_ms: Option<u64>) -> Result<(Witnessed, u64), Failure> {
-        let ledger = self.project.store.ledger();
+    /// The judged checkpoint, and how many seconds ago a quorum knew of no larger one; nothing if nobody has to have seen
+    /// the ledger. `head` is what is here, if it can be read.
+    pub(crate) fn judge(
+        &self,
+        project: &Project,
+        head: Option<&Head>,
+    ) -> Result<Option<(Witnessed, u64)>, Failure> {
+        let Some(policy) = &self.policy else { return Ok(None) };
+        let ledger = project.store.ledger();
         let published = ledger.witnessed()?.ok_or_else(|| {
             let text = "no witness has seen this ledger, and the policy has a quorum: lineal ledger witness";
             Failure::new(Code::NotVerified, text)
@@ -71,7 +63,7 @@ impl Checker<'_> {
         // A quorum is there: `needs_witnesses` was asked for.
         let attested_at = judged.require().map_err(|e| failure(&e))?.unwrap_or_default();
         // Without a head the ledger itself is broken, and that is said.
-        if let Some(head) = &self.head {
+        if let Some(head) = head {
             if published.size > head.size {
                 return Err(cosigning::rolled_back("the witnesses", published.size, head.size));
             }
@@ -84,7 +76,7 @@ impl Checker<'_> {
             }
         }
         let age_seconds = now.saturating_sub(attested_at);
-        match max_age_ms {
+        match self.max_age_ms {
             Some(limit_ms) if age_seconds.saturating_mul(1000) > limit_ms => {
                 let text = format!(
                     "the witnesses saw this ledger {age_seconds} s ago, and the bound is {} s: lineal ledger witness",
@@ -92,7 +84,21 @@ impl Checker<'_> {
                 );
                 Err(Failure::new(Code::Stale, text))
             }
-            Some(_) | None => Ok((judged, age_seconds)),
+            Some(_) | None => Ok(Some((judged, age_seconds))),
+        }
+    }
+}
+
+impl Checker<'_> {
+    /// Checks the witnessed checkpoint; nothing if nobody has to have seen it.
+    pub(super) fn witnesses(&mut self, demand: &WitnessDemand) -> Option<Node> {
+        match demand.judge(self.project, self.head.as_ref()) {
+            Ok(judged) => judged.map(|(witnessed, age_seconds)| {
+                self.witnessed = Some(witnessed.checkpoint.size);
+                let size = witnessed.checkpoint.size;
+                Node::new("witnesses", format!("{size} entries {witnessed}, {age_seconds} s ago"))
+            }),
+            Err(failure) => Some(self.broken("witnesses", &failure)),
         }
     }
 }

@@ -11,6 +11,7 @@ use lineal_facts::Digest;
 use lineal_proof::{AddCheckpoint, Checkpoint, Hash, LogSigner, Note, tree};
 use serde_json::Value;
 
+use crate::model::Model;
 use crate::project::{Project, Started, eventually};
 use crate::thief::{Thief, incident};
 
@@ -251,6 +252,29 @@ fn a_fork_under_the_valid_key_is_refused() {
         &["does not continue", "another one under the same key"],
     );
     world.project.fails(&["verify", "d@1"], 5, "tampered", &["does not continue"]);
+}
+
+#[test]
+fn what_no_quorum_has_seen_moves_no_traffic() {
+    let model = Model::new();
+    let project = &model.project;
+    let mut witness = Witness::new(&log_key(project), "w1.example");
+    let policy = format!("witness w1 {} {}\nquorum w1\n", witness.key(), witness.url());
+    project.write(".lineal/witnesses.policy", policy);
+    let _roles = model.serve();
+    model.first();
+    witness.kill();
+    let version = model.promoted(&["value=0.31"]);
+    let start = ["rollout", "start", version.as_str(), "--to", "production"];
+    project.refuses(&start, 1, "not-verified", &["no quorum of witnesses has seen yet", &version]);
+    // The policy is asked, and not only for what is new.
+    project.write(".lineal/log/checkpoint.witnessed", "");
+    project.fails(&start, 5, "tampered", &[]);
+    fs::remove_file(project.path(".lineal/log/checkpoint.witnessed")).unwrap();
+    project.refuses(&start, 1, "not-verified", &["no witness has seen this ledger"]);
+    witness.start(&[]);
+    project.json(&["ledger", "witness"]);
+    model.rollout(&version);
 }
 
 #[test]
