@@ -16,8 +16,10 @@ mod witness;
 
 use std::process::ExitCode;
 
+use lineal_app::project::InitOptions;
 use lineal_app::witness::WitnessOptions;
 use lineal_app::{Code, Event, Failure, Project, cosigning, serving};
+use lineal_store::BucketLocation;
 
 use crate::cli::{Arguments, Command, DataCommand, LedgerCommand, ModelCommand, TestCommand};
 use crate::printer::Printer;
@@ -56,8 +58,11 @@ async fn dispatch(arguments: Arguments, printer: &Printer) -> Done {
         Ok::<_, Failure>(project)
     };
     match arguments.command {
-        Command::Init { approver, identity } => {
-            roles::init(&dir, &approver, identity.as_deref(), printer).await
+        Command::Init { approver, identity, storage, storage_endpoint, storage_region } => {
+            let place = |url: String| BucketLocation::new(&url, storage_endpoint, storage_region, false);
+            let storage = storage.map(place).transpose().map_err(|e| Failure::caused(Code::Usage, &e))?;
+            roles::init(&dir, &approver, InitOptions { identity: identity.as_deref(), storage }, printer)
+                .await
         }
         Command::Data(command) => data::run(&open().await?, command, printer).await,
         Command::Run(pipeline) => run::run(&open().await?, &pipeline, printer).await,

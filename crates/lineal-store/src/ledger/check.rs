@@ -212,10 +212,10 @@ impl Ledger {
     }
 
     fn check_journal(&self, head: Option<&Head>) -> Option<Finding> {
-        let message = match self.journal.read() {
+        let published = head.map_or(0, |head| head.size);
+        let message = match self.journal.read_back_to(Some(published)) {
             Ok(content) => {
                 let end = content.records.last().map(|record| record.after().size)?;
-                let published = head.map_or(0, |head| head.size);
                 (end < published).then(|| {
                     format!(
                         "the journal ends at {end} entries, {published} are published: its end is damaged"

@@ -8,6 +8,7 @@
 mod approval;
 mod audit;
 mod audit_outside;
+mod bucket;
 mod cli;
 mod crash;
 mod data;
@@ -21,6 +22,8 @@ mod peers;
 mod pipeline;
 mod project;
 mod rollout;
+#[path = "../../../lineal-store/tests/it/s3.rs"]
+mod s3;
 mod steps;
 mod tampering;
 mod thief;

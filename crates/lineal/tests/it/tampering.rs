@@ -21,19 +21,24 @@ pub(crate) struct Sealed {
 
 impl Sealed {
     pub(crate) fn new() -> Self {
-        let project = Project::with_pipeline(TWO);
+        Self::of(Project::new())
+    }
+
+    /// The snapshot and the run in a fresh project.
+    pub(crate) fn of(project: Project) -> Self {
+        project.pipeline(TWO);
         project.write("table.csv", "a,b\n1,2\n");
         project.json(&["data", "add", "d", "table.csv", "--tag", "t"]);
         let run = project.run(&[]);
         Self { project, run }
     }
 
-    fn id(&self) -> &str {
+    pub(crate) fn id(&self) -> &str {
         self.run["run"].as_str().unwrap()
     }
 
     /// The blob of a step's only output.
-    fn output(&self, step: usize) -> PathBuf {
+    pub(crate) fn output(&self, step: usize) -> PathBuf {
         let outputs = self.run["steps"][step]["outputs"].as_object().unwrap();
         self.project.blob(&outputs.values().next().unwrap()["digest"])
     }
@@ -45,7 +50,7 @@ impl Sealed {
 
     /// What `verify` finds, which must be of this kind and name the file.
     #[track_caller]
-    fn found(&self, subject: &str, exit: i32, code: &str, named: &str) {
+    pub(crate) fn found(&self, subject: &str, exit: i32, code: &str, named: &str) {
         let answer = self.project.lineal(&["verify", subject, "--json"]);
         answer.failed(exit, code, &["NOT verified", named]);
         let report: Value = serde_json::from_str(&answer.stdout).unwrap();
@@ -56,7 +61,7 @@ impl Sealed {
     }
 
     /// Which steps the next run reuses.
-    fn reused(&self) -> Vec<Value> {
+    pub(crate) fn reused(&self) -> Vec<Value> {
         let run = self.project.run(&[]);
         run["steps"].as_array().unwrap().iter().map(|step| step["reused"].clone()).collect()
     }
