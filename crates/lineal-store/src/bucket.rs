@@ -159,16 +159,22 @@ impl Bucket {
     ///
     /// On error it is not known whether it was written, or will be.
     pub(crate) fn create(&self, path: &Path, bytes: &[u8]) -> Result<bool, FileError> {
-        let refused = match self.put(path, bytes, PutMode::Create) {
-            Ok(()) => return Ok(true),
-            Err(refused) => refused,
-        };
-        // Also our own write is refused if it was repeated on the way.
-        match self.get(path, bytes.len() as u64) {
-            Ok(Some(found)) => Ok(found.bytes == bytes),
-            Err(error) if error.source.kind() == io::ErrorKind::FileTooLarge => Ok(false),
-            Ok(None) | Err(_) => Err(refused),
+        let mut last = None;
+        for _ in 0..ROUNDS_LIMIT {
+            let refused = match self.put(path, bytes, PutMode::Create) {
+                Ok(()) => return Ok(true),
+                Err(refused) => refused,
+            };
+            // Also our own write is refused if it was repeated on the way.
+            match self.get(path, bytes.len() as u64) {
+                Ok(Some(found)) => return Ok(found.bytes == bytes),
+                Err(error) if error.source.kind() == io::ErrorKind::FileTooLarge => return Ok(false),
+                // Somebody else's write was under way and failed, or what they wrote was removed since.
+                Ok(None) if is_refusal(&refused) => last = Some(refused),
+                Ok(None) | Err(_) => return Err(refused),
+            }
         }
+        Err(last.unwrap_or_else(|| busy(path)))
     }
 
     /// Replaces the content `old` by `new`; an empty `old` is that there is no object. `false`, and nothing is changed,
@@ -214,11 +220,7 @@ impl Bucket {
                 Err(error) => last = Some(error),
             }
         }
-        Err(last.unwrap_or_else(|| FileError {
-            operation: "replace",
-            path: path.to_owned(),
-            source: io::ErrorKind::ResourceBusy.into(),
-        }))
+        Err(last.unwrap_or_else(|| busy(path)))
     }
 
     /// Writes an object over whatever was there.
@@ -288,6 +290,10 @@ fn error(operation: &'static str, path: &Path, source: Error) -> FileError {
         _ => io::ErrorKind::Other,
     };
     FileError { operation, path: path.to_owned(), source: io::Error::new(kind, source) }
+}
+
+fn busy(path: &Path) -> FileError {
+    FileError { operation: "write", path: path.to_owned(), source: io::ErrorKind::ResourceBusy.into() }
 }
 
 fn too_large(path: &Path, size: u64, limit_bytes: u64) -> FileError {

@@ -284,7 +284,10 @@ impl Derivation<'_> {
                 let position = index * WIDTH + place;
                 // Not both can hash to the signed root.
                 if self.agrees(index, &tile) {
-                    let message = format!("entry {position} was changed: it has another hash than the tree");
+                    let message = format!(
+                        "entry {position} in `{}` was changed: it has another hash than the tree",
+                        bundle_path.display()
+                    );
                     self.found_at(FindingKind::Entries, position, bundle_path, message);
                     tile
                 } else {
