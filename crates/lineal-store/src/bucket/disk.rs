@@ -65,7 +65,7 @@ impl Disk for Bucket {
         Err(FileError { operation: "write", path: path.to_owned(), source })
     }
 
-    /// Refused: an object cannot be renamed in one step. See [`Bucket::exchange`].
+    /// Refused: an object cannot be renamed in one step. What must change in one step is exchanged.
     fn rename(&self, _: &Path, to: &Path) -> Result<(), FileError> {
         let source = io::ErrorKind::Unsupported.into();
         Err(FileError { operation: "rename to", path: to.to_owned(), source })
