@@ -9,6 +9,9 @@ mod generate;
 #[path = "../../crates/lineal-store/tests/it/server.rs"]
 mod postgres;
 mod roles;
+/// The S3 server of the store's tests.
+#[path = "../../crates/lineal-store/tests/it/s3.rs"]
+mod s3;
 mod setup;
 mod shell;
 mod soak;

@@ -7,6 +7,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, anyhow, bail};
 
 use crate::postgres::{self, Server};
+use crate::s3::{self, S3Server};
 use crate::workspace::Workspace;
 use crate::{demo, generate, setup, tidy};
 
@@ -53,12 +54,13 @@ pub(crate) fn test(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-/// `cargo test`, its dots left out. All of them share one PostgreSQL server.
+/// `cargo test`, its dots left out. All of them share one PostgreSQL server and one S3 server.
 fn crates(workspace: &Workspace) -> Result<Count> {
     let server = Server::start().map_err(|error| anyhow!(error))?;
+    let s3 = S3Server::start(&workspace.target).map_err(|error| anyhow!(error))?;
     let arguments = ["test", "--workspace", "--no-fail-fast", "--", "--quiet"];
     let mut command = workspace.cargo(&arguments);
-    command.env(postgres::VARIABLE, server.url()).stdout(Stdio::piped());
+    command.env(postgres::VARIABLE, server.url()).env(s3::VARIABLE, s3.endpoint()).stdout(Stdio::piped());
     let mut child = command.spawn().context("cannot start cargo")?;
     let output = BufReader::new(child.stdout.take().context("cargo has no output")?);
     let mut count = Count::default();

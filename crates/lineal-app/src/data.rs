@@ -214,7 +214,7 @@ fn profile(
                 format!("`{}` is not a table: {}", file.path, crate::failure::chain(error)),
             )
         };
-        project.store.blobs().verify(&file.digest)?;
+        project.store.blobs().verify_file(&file.digest)?;
         let path = project.store.blobs().path(&file.digest);
         let reader = File::open(&path).map_err(|e| wrong(&e))?;
         let mut profiler = Profiler::new(NullValues::default());

@@ -126,6 +126,10 @@ codes! {
     Address, "address", 3, 409;
     /// The database of the index cannot be reached or does not let us in.
     Database, "database-unreachable", 3, 502;
+    /// The bucket cannot be reached, does not let us in or refuses.
+    Storage, "storage-unreachable", 3, 502;
+    /// Other machines appended to the ledger first, again and again.
+    Overtaken, "overtaken", 3, 409;
     /// The server of the project cannot be reached.
     Server, "server-unreachable", 3, 502;
     /// A bug or a broken machine.
@@ -183,7 +187,7 @@ from! {
     PathError => |e| Code::Pipeline;
     PipelineError => |e| Code::Pipeline;
     OverrideError => |e| Code::Usage;
-    FileError => |e| Code::File;
+    FileError => |e| file_code(&e);
     BlobError => |e| blob_code(&e);
     TreeError => |e| tree_code(&e);
     LedgerError => |e| ledger_code(&e);
@@ -206,8 +210,13 @@ fn blob_code(error: &BlobError) -> Code {
     match error {
         BlobError::Missing(_) => Code::NotVerified,
         BlobError::Damaged { .. } | BlobError::Mismatch { .. } => Code::Tampered,
-        BlobError::File(_) => Code::File,
+        BlobError::File(error) => file_code(error),
     }
+}
+
+/// A path that begins `s3:` is an object.
+fn file_code(error: &FileError) -> Code {
+    if error.path.starts_with("s3:") { Code::Storage } else { Code::File }
 }
 
 fn tree_code(error: &TreeError) -> Code {
@@ -233,7 +242,7 @@ fn ledger_code(error: &LedgerError) -> Code {
         | LedgerError::Contradiction(_) => Code::Tampered,
         LedgerError::Journal(error) => journal_code(error),
         LedgerError::Range { .. } | LedgerError::Proof(_) => Code::Internal,
-        LedgerError::File(_) => Code::File,
+        LedgerError::File(error) => file_code(error),
     }
 }
 
@@ -241,7 +250,8 @@ fn journal_code(error: &JournalError) -> Code {
     match error {
         JournalError::Damaged { .. } => Code::Tampered,
         JournalError::Size(_) => Code::Internal,
-        JournalError::File(_) => Code::File,
+        JournalError::Overtaken => Code::Overtaken,
+        JournalError::File(error) => file_code(error),
     }
 }
 
@@ -280,7 +290,8 @@ fn store_code(error: &StoreError) -> Code {
         StoreError::Absent(_) => Code::ProjectAbsent,
         StoreError::UnknownStatement(_) => Code::NotFound,
         StoreError::Sequence(_) => Code::Incomplete,
-        StoreError::Present(_) => Code::ProjectPresent,
+        StoreError::Present(_) | StoreError::Occupied(_) => Code::ProjectPresent,
+        StoreError::Overtaken(_) => Code::Overtaken,
         StoreError::Json(_) | StoreError::Statement(_) | StoreError::Interrupted => Code::Internal,
         StoreError::Sign(_) | StoreError::Key(_) | StoreError::Keyring(_) => Code::Key,
         StoreError::Group(inner) => store_code(inner),
@@ -288,6 +299,6 @@ fn store_code(error: &StoreError) -> Code {
         StoreError::Blob(blob) => blob_code(blob),
         StoreError::Ledger(ledger) => ledger_code(ledger),
         StoreError::Index(index) => index_code(index),
-        StoreError::File(_) => Code::File,
+        StoreError::File(error) => file_code(error),
     }
 }

@@ -12,7 +12,7 @@ use lineal_sandbox::Launcher;
 use lineal_store::files::{self, Context};
 use lineal_store::keys::Pkcs11Uri;
 use lineal_store::store::SYSTEM_HOLDER;
-use lineal_store::{DatabaseUrl, IndexLocation, Keys, Store};
+use lineal_store::{Bucket, BucketCredentials, BucketLocation, DatabaseUrl, IndexLocation, Keys, Store};
 use serde::{Deserialize, Serialize};
 
 /// The ledger's files, as clients see them.
@@ -68,9 +68,21 @@ pub struct Config {
     /// The PostgreSQL database of the index; `index.db` beside this file otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub index: Option<DatabaseUrl>,
+    /// The bucket that holds blobs and ledger; they are beside this file otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<BucketLocation>,
     /// Keys in tokens: `pkcs11:` URIs by `builder`, `router` or `HOLDER.approver`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub signers: BTreeMap<String, String>,
+}
+
+/// What a new project may have.
+#[derive(Debug, Default)]
+pub struct InitOptions<'a> {
+    /// The file with the identity that opens key files; the settings will name it.
+    pub identity: Option<&'a Path>,
+    /// The bucket for blobs and ledger. Nothing may be there yet.
+    pub storage: Option<BucketLocation>,
 }
 
 /// What `lineal init` made.
@@ -104,15 +116,16 @@ impl Config {
 impl Project {
     /// Makes `.lineal/` in `root`. `approver` gets a key that can approve.
     pub async fn init(root: &Path, approver: &str) -> Result<Initialised, Failure> {
-        Self::init_with(root, approver, None).await
+        Self::init_with(root, approver, InitOptions::default()).await
     }
 
-    /// [`Project::init`] whose key files open with the identity in the file `identity`; the settings will name it.
+    /// [`Project::init`] with these options.
     pub async fn init_with(
         root: &Path,
         approver: &str,
-        identity: Option<&Path>,
+        options: InitOptions<'_>,
     ) -> Result<Initialised, Failure> {
+        let InitOptions { identity, storage } = options;
         let folder = root.join(FOLDER);
         if folder.exists() {
             return Err(Failure::new(
@@ -135,7 +148,7 @@ impl Project {
         let named = named.map_err(|e| Failure::caused(Code::File, &e))?;
         let identity = identity_path(root, named.as_deref(), FOLDER)?;
         let keys = Keys::new(&staging.join("keys")).with_identity(identity.clone());
-        let store = Store::create_with(&staging, &origin, keys).await?;
+        let store = Store::create_in(&staging, &origin, keys, open_bucket(storage.as_ref())?).await?;
         store.keys().create(holder.as_str(), KeyRole::Approver)?;
         let now = now();
         let statements = [
@@ -153,6 +166,7 @@ impl Project {
             identity: named,
             witness_max_age: None,
             index: None,
+            storage,
             signers: BTreeMap::new(),
         };
         let text = toml::to_string(&config).map_err(|e| Failure::caused(Code::Internal, &e))?;
@@ -175,21 +189,23 @@ impl Project {
     /// `program` is the `lineal` binary.
     pub async fn open(start: &Path, program: PathBuf) -> Result<Self, Failure> {
         let place = Place::find(start)?;
-        let store = Store::open_at(&place.root.join(FOLDER), place.keys, &place.index).await?;
+        let store = Store::open_in(&place.root.join(FOLDER), place.keys, &place.index, place.bucket).await?;
         Ok(Self::of(place.root, place.config, store, program))
     }
 
     /// [`Project::open`] for who only checks: also with an index that cannot be used, and where nothing can be written.
     pub async fn open_to_check(start: &Path, program: PathBuf) -> Result<Self, Failure> {
         let place = Place::find(start)?;
-        let store = Store::open_to_check(&place.root.join(FOLDER), place.keys, &place.index).await?;
+        let folder = place.root.join(FOLDER);
+        let store = Store::open_to_check(&folder, place.keys, &place.index, place.bucket).await?;
         Ok(Self::of(place.root, place.config, store, program))
     }
 
     /// [`Project::open`] with an index that is made anew from the ledger, whatever the one that is there is like.
     pub async fn open_rebuilt(start: &Path, program: PathBuf) -> Result<Self, Failure> {
         let place = Place::find(start)?;
-        let store = Store::open_rebuilt(&place.root.join(FOLDER), place.keys, &place.index).await?;
+        let folder = place.root.join(FOLDER);
+        let store = Store::open_rebuilt(&folder, place.keys, &place.index, place.bucket).await?;
         Ok(Self::of(place.root, place.config, store, program))
     }
 
@@ -217,6 +233,7 @@ struct Place {
     config: Config,
     keys: Keys,
     index: IndexLocation,
+    bucket: Option<Bucket>,
 }
 
 impl Place {
@@ -237,7 +254,8 @@ impl Place {
             Some(url) => IndexLocation::Postgres(url.clone()),
             None => IndexLocation::File(root.join(FOLDER).join("index.db")),
         };
-        Ok(Self { root: root.to_owned(), config, keys, index })
+        let bucket = open_bucket(config.storage.as_ref())?;
+        Ok(Self { root: root.to_owned(), config, keys, index, bucket })
     }
 }
 
@@ -252,6 +270,14 @@ pub fn random_hex() -> Result<String, Failure> {
     let mut bytes = [0_u8; 8];
     getrandom::fill(&mut bytes).map_err(|e| Failure::new(Code::Internal, format!("no randomness: {e}")))?;
     Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())
+}
+
+/// The bucket at `location`, with the keys in the environment.
+fn open_bucket(location: Option<&BucketLocation>) -> Result<Option<Bucket>, Failure> {
+    let Some(location) = location else { return Ok(None) };
+    let credentials =
+        BucketCredentials::from_environment().map_err(|e| Failure::caused(Code::Storage, &e))?;
+    Ok(Some(Bucket::open(location, &credentials)?))
 }
 
 fn key_statement(store: &Store, holder: &str, role: KeyRole, now: Timestamp) -> Result<Statement, Failure> {

@@ -484,12 +484,12 @@ fn convert(result: index::CachedResult, key: KeyDocument) -> Result<CachedResult
 fn is_present(project: &Project, verified: &mut StatCache, artifact: &Artifact) -> bool {
     let blobs = project.store.blobs();
     let mut good = |digest: &Digest| {
-        let path = blobs.path(digest);
+        let Ok(path) = blobs.fetch(digest) else { return false };
         let Ok(metadata) = std::fs::metadata(&path) else { return false };
         if verified.get(&path, &metadata) == Some(*digest) {
             return true;
         }
-        let holds = blobs.verify(digest).is_ok();
+        let holds = blobs.verify_file(digest).is_ok();
         if holds {
             verified.insert(&path, &metadata, *digest, now().unix_ms() / 1000);
         }

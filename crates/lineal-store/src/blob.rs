@@ -2,6 +2,8 @@
 //!
 //! * **Guarantee**: a blob that was committed (see [`BlobStore::sync`]) survives a crash; what [`BlobStore::read`]
 //!   returns has the digest that was asked for.
+//! * With a bucket, the record is there and the folder is a cache: [`BlobStore::sync`] uploads what was put or found in
+//!   the folder since the last one, and what is read and not in the folder is downloaded, hashed on the way.
 //! * A blob appears under its name only when complete. One that a crash tore is found by its digest and replaced by
 //!   the next `put` of the same bytes.
 
@@ -11,23 +13,31 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
 
 use lineal_facts::Digest;
 use lineal_facts::digest::Hasher;
 
+use crate::bucket::Bucket;
 use crate::files::{self, Context, FileError};
 
 /// Largest blob that is read into memory.
 pub const READ_LIMIT_BYTES: u64 = 1 << 30;
+/// Blobs that are uploaded at a time.
+const UPLOADS_LIMIT: usize = 8;
 const COPY_BUFFER_BYTES: usize = 1 << 18;
 
 /// A folder of blobs.
 #[derive(Debug)]
 pub struct BlobStore {
     root: PathBuf,
-    /// Written by this process, not yet synced. Shared between tasks that put and the one that commits.
+    remote: Option<Bucket>,
+    /// Written by this process, not yet synced; with a bucket also what was only found, because nobody knows whether it
+    /// is in the bucket. Shared between tasks that put and the one that commits.
     unsynced: Mutex<BTreeSet<Digest>>,
+    /// Found in the bucket, or uploaded, by this process. Shared like the one above.
+    uploaded: Mutex<BTreeSet<Digest>>,
 }
 
 /// Why bytes could not be stored or had.
@@ -62,25 +72,48 @@ pub enum BlobError {
 impl BlobStore {
     /// The store below `root`, which is created if needed.
     pub fn open(root: &Path) -> Result<Self, BlobError> {
+        Self::cached(root, None)
+    }
+
+    /// The blobs in `remote` with a cache in `root`, or those in `root`, whether that is there or not.
+    pub fn at(root: &Path, remote: Option<Bucket>) -> Self {
+        let (unsynced, uploaded) = (Mutex::default(), Mutex::default());
+        Self { root: root.to_owned(), remote, unsynced, uploaded }
+    }
+
+    /// The store in `remote`, with a cache below `root`; without a bucket, the store below `root`.
+    pub fn cached(root: &Path, remote: Option<Bucket>) -> Result<Self, BlobError> {
         files::create_directory(&root.join("sha256"))?;
         files::create_directory(&root.join("incoming"))?;
-        Ok(Self::at(root))
+        Ok(Self::at(root, remote))
     }
 
-    /// The blobs in `root`, whether it is there or not.
-    pub fn at(root: &Path) -> Self {
-        Self { root: root.to_owned(), unsynced: Mutex::default() }
-    }
-
-    /// Where the blob of `digest` is, or would be.
+    /// Where the blob of `digest` is, or would be. With a bucket it is there only if something brought it: see
+    /// [`BlobStore::fetch`].
     pub fn path(&self, digest: &Digest) -> PathBuf {
-        let hex = digest.hex();
-        self.root.join("sha256").join(&hex[..2]).join(&hex[2..])
+        below(&self.root, digest)
     }
 
     /// Whether a file of that name is there. It says nothing about its bytes.
     pub fn contains(&self, digest: &Digest) -> bool {
-        self.path(digest).is_file()
+        let found = self.path(digest).is_file();
+        if found && self.remote.is_some() {
+            lock(&self.unsynced).insert(*digest);
+        }
+        found
+    }
+
+    /// Where the blob is, for readers that want a file; downloaded if it is not. Its bytes were checked when they came
+    /// and not since.
+    pub fn fetch(&self, digest: &Digest) -> Result<PathBuf, BlobError> {
+        let path = self.path(digest);
+        match &self.remote {
+            Some(remote) if !path.is_file() => {
+                self.download(remote, digest)?;
+                Ok(path)
+            }
+            Some(_) | None => Ok(path),
+        }
     }
 
     /// Stores `bytes`.
@@ -114,17 +147,36 @@ impl BlobStore {
 
     /// The verified bytes of `digest`.
     pub fn read(&self, digest: &Digest) -> Result<Vec<u8>, BlobError> {
-        let path = self.path(digest);
+        let path = self.fetch(digest)?;
         if !path.is_file() {
             return Err(BlobError::Missing(*digest));
         }
         let bytes = files::read_limited(&path, READ_LIMIT_BYTES)?;
         let found = Digest::of(&bytes);
-        if found == *digest { Ok(bytes) } else { Err(BlobError::Damaged { expected: *digest, found, path }) }
+        match &self.remote {
+            _ if found == *digest => Ok(bytes),
+            // A damaged cache is no damage of the record.
+            Some(remote) => {
+                self.download(remote, digest)?;
+                Ok(files::read_limited(&path, READ_LIMIT_BYTES)?)
+            }
+            None => Err(BlobError::Damaged { expected: *digest, found, path }),
+        }
     }
 
-    /// Re-hashes the blob without holding it in memory.
+    /// Re-hashes the blob without holding it in memory; with a bucket, the one there and not the one in the folder.
     pub fn verify(&self, digest: &Digest) -> Result<(), BlobError> {
+        let Some(remote) = &self.remote else { return self.verify_file(digest) };
+        let path = remote_path(remote, digest);
+        match remote.download(&path, &mut |_| Ok(()))? {
+            None => Err(BlobError::Missing(*digest)),
+            Some(found) if found == *digest => Ok(()),
+            Some(found) => Err(BlobError::Damaged { expected: *digest, found, path }),
+        }
+    }
+
+    /// Re-hashes the file in the folder, also if the record is in a bucket: for what was just put, or is used from here.
+    pub fn verify_file(&self, digest: &Digest) -> Result<(), BlobError> {
         let path = self.path(digest);
         let found = match digest_of_file(&path) {
             Err(e) if e.source.kind() == io::ErrorKind::NotFound => return Err(BlobError::Missing(*digest)),
@@ -135,7 +187,7 @@ impl BlobStore {
 
     /// Copies the blob to `target`, hashing on the way: the bytes that end up there are the ones that were verified.
     pub fn copy_to(&self, digest: &Digest, target: &Path, executable: bool) -> Result<(), BlobError> {
-        let path = self.path(digest);
+        let path = self.fetch(digest)?;
         let mut source = match File::open(&path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(BlobError::Missing(*digest)),
             other => other.context("read", &path)?,
@@ -152,10 +204,62 @@ impl BlobStore {
 
     /// Makes everything durable that this process has put so far.
     pub fn sync(&self) -> Result<(), BlobError> {
-        let pending = std::mem::take(&mut *self.lock());
+        let pending = std::mem::take(&mut *lock(&self.unsynced));
+        self.sync_these(&pending).inspect_err(|_| lock(&self.unsynced).extend(pending))
+    }
+
+    fn sync_these(&self, pending: &BTreeSet<Digest>) -> Result<(), BlobError> {
         let paths: Vec<PathBuf> = pending.iter().map(|d| self.path(d)).collect();
-        files::sync_all(&paths).inspect_err(|_| self.lock().extend(pending))?;
+        files::sync_all(&paths)?;
+        let Some(remote) = &self.remote else { return Ok(()) };
+        let missing: Vec<Digest> = {
+            let uploaded = lock(&self.uploaded);
+            pending.iter().filter(|digest| !uploaded.contains(digest)).copied().collect()
+        };
+        let next = AtomicUsize::new(0);
+        let work = || -> Result<(), BlobError> {
+            while let Some(digest) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
+                self.upload(remote, digest)?;
+            }
+            Ok(())
+        };
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..UPLOADS_LIMIT.min(missing.len())).map(|_| scope.spawn(work)).collect();
+            workers
+                .into_iter()
+                .try_for_each(|worker| worker.join().unwrap_or_else(|_| Err(abandoned(remote))))
+        })
+    }
+
+    /// Makes sure that the blob is in the bucket. One of that size is taken for it: an object is whole or not there.
+    fn upload(&self, remote: &Bucket, digest: &Digest) -> Result<(), BlobError> {
+        let (source, path) = (self.path(digest), remote_path(remote, digest));
+        let size_bytes = fs::metadata(&source).context("read", &source)?.len();
+        if remote.size_of(&path)? != Some(size_bytes) {
+            let found = remote.upload(&path, &source, digest)?;
+            if found != *digest {
+                return Err(BlobError::Damaged { expected: *digest, found, path: source });
+            }
+        }
+        lock(&self.uploaded).insert(*digest);
         Ok(())
+    }
+
+    /// Brings a blob from the bucket into the folder.
+    fn download(&self, remote: &Bucket, digest: &Digest) -> Result<(), BlobError> {
+        let path = remote_path(remote, digest);
+        let mut file = self.incoming()?;
+        let local = file.path().to_owned();
+        let found = remote.download(&path, &mut |piece| file.write_all(piece).context("write", &local))?;
+        match found {
+            None => Err(BlobError::Missing(*digest)),
+            Some(found) if found == *digest => {
+                self.place(file, digest)?;
+                lock(&self.uploaded).insert(*digest);
+                Ok(())
+            }
+            Some(found) => Err(BlobError::Damaged { expected: *digest, found, path }),
+        }
     }
 
     /// Removes what writers left behind that were interrupted before `cutoff`; younger files may still be in use.
@@ -176,27 +280,52 @@ impl BlobStore {
         Ok(tempfile::NamedTempFile::new_in(&directory).context("create a file in", &directory)?)
     }
 
-    /// Whether a good blob is there already; a damaged one is left to be replaced.
+    /// Whether a good blob is in the folder already; a damaged one is left to be replaced.
     fn holds(&self, digest: &Digest) -> Result<bool, BlobError> {
-        match self.verify(digest) {
-            Ok(()) => Ok(true),
+        match self.verify_file(digest) {
+            Ok(()) => {
+                if self.remote.is_some() {
+                    lock(&self.unsynced).insert(*digest);
+                }
+                Ok(true)
+            }
             Err(BlobError::Missing(_) | BlobError::Damaged { .. }) => Ok(false),
             Err(error) => Err(error),
         }
     }
 
     fn admit(&self, file: tempfile::NamedTempFile, digest: Digest) -> Result<(), BlobError> {
-        let path = self.path(&digest);
-        file.as_file().set_permissions(Permissions::from_mode(0o444)).context("set the mode of", &path)?;
-        files::create_directory(files::parent(&path))?;
-        file.persist(&path).map_err(|e| e.error).context("rename to", &path)?;
-        self.lock().insert(digest);
+        self.place(file, &digest)?;
+        lock(&self.unsynced).insert(digest);
         Ok(())
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeSet<Digest>> {
-        self.unsynced.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn place(&self, file: tempfile::NamedTempFile, digest: &Digest) -> Result<(), BlobError> {
+        let path = self.path(digest);
+        file.as_file().set_permissions(Permissions::from_mode(0o444)).context("set the mode of", &path)?;
+        files::create_directory(files::parent(&path))?;
+        file.persist(&path).map_err(|e| e.error).context("rename to", &path)?;
+        Ok(())
     }
+}
+
+fn lock(digests: &Mutex<BTreeSet<Digest>>) -> std::sync::MutexGuard<'_, BTreeSet<Digest>> {
+    digests.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// The name of a blob below a folder of blobs, or a place in a bucket.
+fn below(root: &Path, digest: &Digest) -> PathBuf {
+    let hex = digest.hex();
+    root.join("sha256").join(&hex[..2]).join(&hex[2..])
+}
+
+fn remote_path(remote: &Bucket, digest: &Digest) -> PathBuf {
+    below(&remote.root().join("blobs"), digest)
+}
+
+fn abandoned(remote: &Bucket) -> BlobError {
+    let source = io::Error::other("an upload was abandoned");
+    FileError { operation: "write to", path: remote.root().to_owned(), source }.into()
 }
 
 /// The digest of the file at `path`, whatever its size.

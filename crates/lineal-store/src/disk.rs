@@ -1,6 +1,6 @@
 //! What the ledger asks of a disk, operation by operation, so that every one of them can be made to fail.
 //!
-//! Two implementations: [`FileSystem`] and, in tests, a simulated disk that forgets what was not synced.
+//! Implementations: [`FileSystem`], [`Bucket`] and, in tests, a simulated disk that forgets what was not synced.
 
 use std::fmt::Debug;
 use std::fs::{self, File, OpenOptions};
@@ -8,6 +8,7 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::bucket::Bucket;
 use crate::files::{self, Context, FileError};
 
 #[cfg(test)]
@@ -15,6 +16,12 @@ pub(crate) mod simulated;
 
 /// The operations. Nothing is durable before it is synced, and a name is durable only with its directory.
 pub trait Disk: Debug + Send + Sync {
+    /// The bucket that this is: then other machines may write to it at the same time, every write is durable, and names
+    /// that must change in one step are changed by its operations.
+    fn bucket(&self) -> Option<&Bucket> {
+        None
+    }
+
     /// The content of a file of at most `limit_bytes`; `None` when there is no such file.
     fn read(&self, path: &Path, limit_bytes: u64) -> Result<Option<Vec<u8>>, FileError>;
 

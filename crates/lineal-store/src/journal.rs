@@ -5,6 +5,8 @@
 //! * A record is complete or does not exist: its digest covers segment, offset and content. An incomplete one at the
 //!   end was never acknowledged and is cut off; one *before* a complete one is damage, and is never skipped.
 //! * When a segment is full, the next begins. The old one is removed once everything that follows from it is durable.
+//! * In a [bucket](crate::bucket) a segment is one record, and an append is the creation of the next segment, which only
+//!   one of several machines can do. Nothing is torn there, nothing is cut off, and what cannot be read is damage.
 //!
 //! ```text
 //! journal/0000000001     segment: header, then records
@@ -22,6 +24,7 @@ use std::sync::Arc;
 use crate::disk::Disk;
 use crate::files::FileError;
 
+use record::Segment;
 pub use record::{JournalRecord, JournalStart};
 
 /// A segment that is larger than one record can make it was not written by this build.
@@ -38,6 +41,9 @@ pub enum JournalError {
         /// Where.
         offset: u64,
     },
+    /// Another machine appended since this one read the ledger. Nothing was written.
+    #[error("another machine appended to the ledger at the same time")]
+    Overtaken,
     /// More than a record may hold.
     #[error("a group of {0} bytes is more than a journal record may hold")]
     Size(usize),
@@ -45,6 +51,9 @@ pub enum JournalError {
     #[error(transparent)]
     File(#[from] FileError),
 }
+
+/// Closed segments in a bucket that wait until they are removed together.
+const CLOSED_IN_BUCKET: u64 = 64;
 
 /// When a segment is closed. It bounds the work of a repair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,21 +112,15 @@ impl Journal {
 
     /// Reads every complete record.
     pub fn read(&self) -> Result<JournalContent, JournalError> {
+        self.read_back_to(None)
+    }
+
+    /// Reads what matters when `size` entries are published. In a bucket these are only the segments from the one on
+    /// that led to that size: each takes a request, and most commands append once.
+    pub fn read_back_to(&self, size: Option<u64>) -> Result<JournalContent, JournalError> {
         let end = JournalEnd { segment: 0, offset: 0, records: 0 };
         let mut content = JournalContent { start: None, note: Vec::new(), records: Vec::new(), last: 0, end };
-        let segments = self.segments()?;
-        for (place, number) in segments.iter().enumerate() {
-            let path = self.path(*number);
-            let bytes = self.disk.read(&path, READ_LIMIT_BYTES)?.unwrap_or_default();
-            let segment = record::decode_segment(*number, &bytes)
-                .map_err(|offset| JournalError::Damaged { path: path.clone(), offset })?;
-            let Some(segment) = segment.filter(|segment| !segment.records.is_empty()) else {
-                // A crash while the last segment began: nothing in it was acknowledged, and it is begun again.
-                if place + 1 == segments.len() {
-                    break;
-                }
-                return Err(JournalError::Damaged { path, offset: 0 });
-            };
+        for (number, segment) in self.read_segments(size)? {
             let before = content.records.last().map(JournalRecord::after).or(content.start);
             if before != Some(segment.start) {
                 // The first one, or those between were removed: their files are durable, so this is the start.
@@ -126,24 +129,51 @@ impl Journal {
                 content.records.clear();
             }
             let records = segment.records.len() as u64;
-            content.end = JournalEnd { segment: *number, offset: segment.end, records };
+            content.end = JournalEnd { segment: number, offset: segment.end, records };
             content.last = segment.last;
             content.records.extend(segment.records);
         }
         Ok(content)
     }
 
+    fn read_segments(&self, size: Option<u64>) -> Result<Vec<(u64, Segment)>, JournalError> {
+        let shared = self.disk.bucket().is_some();
+        let mut found = Vec::new();
+        for (place, number) in self.segments()?.into_iter().rev().enumerate() {
+            let path = self.path(number);
+            let bytes = self.disk.read(&path, READ_LIMIT_BYTES)?.unwrap_or_default();
+            let segment = record::decode_segment(number, &bytes)
+                .map_err(|offset| JournalError::Damaged { path: path.clone(), offset })?;
+            let Some(segment) = segment.filter(|segment| !segment.records.is_empty()) else {
+                // A crash while the last segment began: nothing in it was acknowledged, and it is begun again.
+                if place == 0 && !shared {
+                    continue;
+                }
+                return Err(JournalError::Damaged { path, offset: 0 });
+            };
+            let is_enough = shared && size.is_some_and(|size| segment.start.size < size);
+            found.push((number, segment));
+            if is_enough {
+                break;
+            }
+        }
+        found.reverse();
+        Ok(found)
+    }
+
     /// Appends a record and makes it durable. Returns where the next one goes. `note` is the signed checkpoint of the
     /// ledger before it.
     ///
-    /// On error nothing is known: the record may be there or not. [`Journal::read`] tells.
+    /// On error nothing is known: the record may be there or not. [`Journal::read`] tells. Only [`JournalError::Overtaken`]
+    /// says that it is not there.
     pub fn append(
         &self,
         end: JournalEnd,
         record: &JournalRecord,
         note: &[u8],
     ) -> Result<JournalEnd, JournalError> {
-        let full = end.offset > self.limits.bytes || end.records >= self.limits.records;
+        let shared = self.disk.bucket();
+        let full = shared.is_some() || end.offset > self.limits.bytes || end.records >= self.limits.records;
         let begins = end.segment == 0 || full;
         let (segment, offset) = if begins { (end.segment + 1, 0) } else { (end.segment, end.offset) };
         let mut bytes = Vec::new();
@@ -152,16 +182,28 @@ impl Journal {
         }
         record::encode_record(segment, offset + bytes.len() as u64, record, &mut bytes)
             .map_err(JournalError::Size)?;
-        if begins {
-            self.disk.create_directory(&self.root)?;
+        match shared {
+            Some(bucket) => {
+                if !bucket.create(&self.path(segment), &bytes)? {
+                    return Err(JournalError::Overtaken);
+                }
+            }
+            None => {
+                if begins {
+                    self.disk.create_directory(&self.root)?;
+                }
+                self.write(segment, offset, &bytes)?;
+            }
         }
-        self.write(segment, offset, &bytes)?;
         let records = if begins { 1 } else { end.records + 1 };
         Ok(JournalEnd { segment, offset: offset + bytes.len() as u64, records })
     }
 
     /// Removes what a crash tore behind the last complete record.
     pub fn cut(&self, end: JournalEnd) -> Result<(), JournalError> {
+        if self.disk.bucket().is_some() {
+            return Ok(());
+        }
         for number in self.segments()?.into_iter().filter(|number| *number > end.segment) {
             self.disk.remove(&self.path(number))?;
         }
@@ -175,7 +217,7 @@ impl Journal {
     /// error of a sync the machine takes it for written, so it is written again.
     pub fn secure(&self, content: &JournalContent) -> Result<(), JournalError> {
         let end = content.end;
-        if content.records.is_empty() {
+        if content.records.is_empty() || self.disk.bucket().is_some() {
             return Ok(());
         }
         let bytes = self.disk.read(&self.path(end.segment), READ_LIMIT_BYTES)?.unwrap_or_default();
@@ -199,12 +241,21 @@ impl Journal {
         if self.segments()?.last().copied().unwrap_or(0) != end.segment {
             return Ok(false);
         }
+        if self.disk.bucket().is_some() {
+            return Ok(true);
+        }
         Ok(end.segment == 0 || self.disk.size(&self.path(end.segment))? == Some(end.offset))
     }
 
-    /// Whether segments before the one of `end` wait to be removed.
+    /// Removes the segment of `end`, in which nothing counts.
+    pub(crate) fn withdraw(&self, end: JournalEnd) -> Result<(), JournalError> {
+        Ok(self.disk.remove(&self.path(end.segment))?)
+    }
+
+    /// Whether segments before the one of `end` wait to be removed; in a bucket, enough of them.
     pub fn has_closed(&self, end: JournalEnd) -> Result<bool, JournalError> {
-        Ok(self.segments()?.first().is_some_and(|first| *first < end.segment))
+        let kept = if self.disk.bucket().is_some() { CLOSED_IN_BUCKET } else { 0 };
+        Ok(self.segments()?.first().is_some_and(|first| *first + kept < end.segment))
     }
 
     /// Removes the segments before `segment`. Everything that follows from them must be durable.

@@ -24,6 +24,7 @@ use lineal_proof::tree::{self, ProofError};
 use lineal_proof::{Checkpoint, EntryBundleId, Hash, KeyChain, Leaf, TileId, VerifierKey};
 
 use self::layout::{Layout, WIDTH};
+use crate::bucket::Bucket;
 use crate::disk::{Disk, FileSystem};
 use crate::files::FileError;
 use crate::journal::{Journal, JournalError, JournalLimits};
@@ -44,6 +45,8 @@ const BOOT_PATH: &str = "/proc/sys/kernel/random/boot_id";
 #[derive(Debug, Clone)]
 pub struct Ledger {
     layout: Layout,
+    /// A folder of this machine.
+    local: PathBuf,
     keys: KnownLogKeys,
     journal: Journal,
     disk: Arc<dyn Disk>,
@@ -153,6 +156,15 @@ impl Ledger {
         Self::on(Arc::new(FileSystem), root, keys.into(), boot, JournalLimits::default())
     }
 
+    /// The ledger in `bucket`. What only this machine needs to know is below `root`.
+    pub fn in_bucket(bucket: Bucket, root: &Path, keys: impl Into<KnownLogKeys>) -> Self {
+        let place = bucket.root().to_owned();
+        let limits = JournalLimits::default();
+        let mut ledger = Self::on(Arc::new(bucket), &place, keys.into(), String::new(), limits);
+        ledger.local = root.to_owned();
+        ledger
+    }
+
     /// The ledger below `root` of `disk`; `boot` names the start of the machine that the disk belongs to.
     pub(crate) fn on(
         disk: Arc<dyn Disk>,
@@ -163,10 +175,15 @@ impl Ledger {
     ) -> Self {
         let layout = Layout::below(root);
         let journal = Journal::new(&layout.journal, disk.clone(), limits);
-        Self { layout, keys, journal, disk, boot }
+        Self { layout, local: root.to_owned(), keys, journal, disk, boot }
     }
 
-    /// The folder of the tlog-tiles files.
+    /// Whether other machines may append at the same time.
+    pub fn is_shared(&self) -> bool {
+        self.disk.bucket().is_some()
+    }
+
+    /// The folder of the tlog-tiles files; in a bucket its name.
     pub fn root(&self) -> &Path {
         &self.layout.log
     }

@@ -17,6 +17,7 @@
 //! [`witness`] is the memory of another role: what a witness cosigned, in a folder of its own.
 
 pub mod blob;
+pub mod bucket;
 pub mod disk;
 pub mod files;
 pub mod index;
@@ -29,6 +30,7 @@ pub mod walk;
 pub mod witness;
 
 pub use blob::{BlobError, BlobStore};
+pub use bucket::{Bucket, BucketCredentials, BucketLocation};
 pub use index::{DatabaseUrl, Index, IndexLocation};
 pub use keys::{FileSigner, KeyError, Keys, SystemSigner};
 pub use ledger::{Ledger, LedgerError};

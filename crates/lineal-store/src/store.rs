@@ -2,12 +2,12 @@
 
 mod admission;
 mod log_end;
+mod queue;
 mod sick;
 
-use std::collections::VecDeque;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -24,15 +24,18 @@ use lineal_proof::{Leaf, Signer};
 use tokio::sync::oneshot;
 
 use crate::blob::{BlobError, BlobStore};
+use crate::bucket::Bucket;
 use crate::files::{self, Context, FileError};
 use crate::index::{Index, IndexError, IndexLocation};
-use crate::keys::{KeyError, Keys, SystemSigner};
+use crate::journal::JournalError;
+use crate::keys::{KeyError, Keys, KnownLogKeys, SystemSigner};
 use crate::ledger::{Head, Ledger, LedgerEntry, LedgerError, Writer};
 use admission::Admission;
 use log_end::LogEnd;
+use queue::{CommitQueue, Waiting};
 
-/// Most statements in one group commit; more wait for the next one.
-const GROUP_LIMIT: usize = 4096;
+/// How often a group is tried again because other machines appended first.
+const OVERTAKEN_LIMIT: usize = 32;
 /// A half-written file that nobody touched for this long belongs to a dead process.
 const ABANDONED_AFTER: Duration = Duration::from_secs(3600);
 /// Holder of the keys of the system itself.
@@ -56,24 +59,6 @@ pub struct Store {
     writer: Arc<Mutex<Writer>>,
 }
 
-/// Commits that wait to be grouped. Whoever holds `leader` writes for everyone in `waiting`.
-#[derive(Debug, Default)]
-struct CommitQueue {
-    /// Short critical sections only, never across an await.
-    waiting: Mutex<VecDeque<Waiting>>,
-    leader: tokio::sync::Mutex<()>,
-    /// Groups that were written.
-    groups: AtomicU64,
-}
-
-#[derive(Debug)]
-struct Waiting {
-    entries: Vec<LedgerEntry>,
-    /// What the entries are about.
-    statements: Vec<Statement>,
-    answer: oneshot::Sender<Result<u64, Arc<StoreError>>>,
-}
-
 /// A statement that is durable and in the ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Committed {
@@ -92,6 +77,16 @@ pub enum StoreError {
     /// There is one already.
     #[error("there is a Lineal project in `{}` already", .0.display())]
     Present(PathBuf),
+    /// The bucket holds something already.
+    #[error(
+        "there is something in `{0}` already; name another prefix, or empty it if nothing in it is needed"
+    )]
+    Occupied(String),
+    /// Other machines appended first, again and again.
+    #[error(
+        "not recorded, because other machines appended to the ledger first, {0} times in a row; try again"
+    )]
+    Overtaken(usize),
     /// A statement has no canonical bytes.
     #[error("a statement cannot be written: {0}")]
     Json(#[from] JsonError),
@@ -149,6 +144,21 @@ impl Store {
 
     /// [`Store::create`] with these keys, which are in the folder `keys` below `root`.
     pub async fn create_with(root: &Path, origin: &str, keys: Keys) -> Result<Self, StoreError> {
+        Self::create_in(root, origin, keys, None).await
+    }
+
+    /// [`Store::create_with`] whose blobs and ledger are in this bucket, where nothing may be yet.
+    pub async fn create_in(
+        root: &Path,
+        origin: &str,
+        keys: Keys,
+        bucket: Option<Bucket>,
+    ) -> Result<Self, StoreError> {
+        if let Some(bucket) = &bucket
+            && !bucket.is_empty()?
+        {
+            return Err(StoreError::Occupied(bucket.root().display().to_string()));
+        }
         if root.join("log").exists() || root.join("keys").exists() {
             return Err(StoreError::Present(root.to_owned()));
         }
@@ -156,7 +166,7 @@ impl Store {
         keys.create(SYSTEM_HOLDER, KeyRole::Builder)?;
         keys.create(SYSTEM_HOLDER, KeyRole::Router)?;
         keys.create_log_key(origin)?;
-        Self::open_with(root, keys).await
+        Self::open_in(root, keys, &IndexLocation::File(root.join("index.db")), bucket).await
     }
 
     /// Opens the store in `root` and repairs what an interrupted process left behind.
@@ -171,11 +181,24 @@ impl Store {
 
     /// [`Store::open_with`] whose index is in `location`.
     pub async fn open_at(root: &Path, keys: Keys, location: &IndexLocation) -> Result<Self, StoreError> {
+        Self::open_in(root, keys, location, None).await
+    }
+
+    /// [`Store::open_at`] whose blobs and ledger are in this bucket; below `root` otherwise.
+    pub async fn open_in(
+        root: &Path,
+        keys: Keys,
+        location: &IndexLocation,
+        bucket: Option<Bucket>,
+    ) -> Result<Self, StoreError> {
         if !root.join("keys").is_dir() {
             return Err(StoreError::Absent(root.to_owned()));
         }
-        let blobs = Arc::new(BlobStore::open(&root.join("blobs"))?);
-        let ledger = Ledger::new(root, keys.log_keys()?);
+        if let Some(bucket) = &bucket {
+            bucket.is_empty()?;
+        }
+        let ledger = ledger_of(root, keys.log_keys()?, bucket.as_ref());
+        let blobs = Arc::new(BlobStore::cached(&root.join("blobs"), bucket)?);
         let index = Index::open(location, ledger.verifier().name()).await?;
         let writer = Arc::new(Mutex::new(Writer::default()));
         if let Some(cutoff) = SystemTime::now().checked_sub(ABANDONED_AFTER) {
@@ -341,7 +364,7 @@ impl Store {
         keyring.clone().apply_statement(position, &entry.leaf.key.id(), &statement)?;
         let committed = Committed { statement: entry.leaf.data, position };
         // The checkpoint is signed by both keys, because the next one lies there.
-        self.append(vec![entry]).await?;
+        self.append(vec![entry], position).await?;
         let keyring = self.current_keyring().await?;
         self.settle_log_key(&keyring)?;
         Ok(committed)
@@ -372,6 +395,33 @@ impl Store {
     /// the position of the first leaf.
     async fn write(&self, group: &mut Vec<Waiting>) -> Result<u64, StoreError> {
         let lock = lock(&self.root).await?;
+        for _ in 0..OVERTAKEN_LIMIT {
+            let first = self.admit(group).await?;
+            if group.is_empty() {
+                return Ok(first);
+            }
+            // On another try they are needed again.
+            let shared = self.ledger.is_shared();
+            let take = |waiting: &mut Waiting| {
+                if shared { waiting.entries.clone() } else { std::mem::take(&mut waiting.entries) }
+            };
+            let entries = group.iter_mut().flat_map(take).collect();
+            match self.append(entries, first).await {
+                Err(StoreError::Ledger(LedgerError::Journal(JournalError::Overtaken))) if shared => continue,
+                other => other?,
+            };
+            let indexed = self.index.catch_up(&self.ledger).await;
+            drop(lock);
+            let unindexed =
+                |error| StoreError::Unindexed { position: first, source: Box::new(StoreError::from(error)) };
+            return indexed.map(|()| first).map_err(unindexed);
+        }
+        Err(StoreError::Overtaken(OVERTAKEN_LIMIT))
+    }
+
+    /// Answers those whose statements would not count, and takes them out. Returns the position of the first leaf of
+    /// the others. The caller holds the lock.
+    async fn admit(&self, group: &mut Vec<Waiting>) -> Result<u64, StoreError> {
         let keyring = self.current_keyring().await?;
         self.settle_log_key(&keyring)?;
         let first = self.index.size().await?;
@@ -389,24 +439,16 @@ impl Store {
                 }
             }
         }
-        if group.is_empty() {
-            return Ok(first);
-        }
-        let entries = group.iter_mut().flat_map(|waiting| std::mem::take(&mut waiting.entries)).collect();
-        self.append(entries).await?;
-        let indexed = self.index.catch_up(&self.ledger).await;
-        drop(lock);
-        let unindexed =
-            |error| StoreError::Unindexed { position: first, source: Box::new(StoreError::from(error)) };
-        indexed.map(|()| first).map_err(unindexed)
+        Ok(first)
     }
 
-    /// Makes blobs and `entries` durable and publishes the checkpoint over them. The caller holds the lock.
-    async fn append(&self, entries: Vec<LedgerEntry>) -> Result<Head, StoreError> {
+    /// Makes blobs and `entries`, which are made for the place `position`, durable and publishes the checkpoint over
+    /// them. The caller holds the lock.
+    async fn append(&self, entries: Vec<LedgerEntry>, position: u64) -> Result<Head, StoreError> {
         let (blobs, end) = (self.blobs.clone(), self.end());
         run_blocking(move || {
             blobs.sync()?;
-            end.append(&entries)
+            end.append(&entries, position)
         })
         .await
     }
@@ -472,6 +514,14 @@ async fn repair(root: &Path, end: &LogEnd, index: &Index) -> Result<(), StoreErr
     Ok(())
 }
 
+/// The ledger in `bucket`, or else below `root`.
+fn ledger_of(root: &Path, keys: KnownLogKeys, bucket: Option<&Bucket>) -> Ledger {
+    match bucket {
+        Some(bucket) => Ledger::in_bucket(bucket.clone(), root, keys),
+        None => Ledger::new(root, keys),
+    }
+}
+
 /// Waits for the right to append. The operating system releases it when the process dies.
 async fn lock(root: &Path) -> Result<File, StoreError> {
     let root = root.to_owned();
@@ -499,26 +549,6 @@ fn off_the_loop<T>(work: impl FnOnce() -> T) -> T {
     match tokio::runtime::Handle::current().runtime_flavor() {
         tokio::runtime::RuntimeFlavor::MultiThread => tokio::task::block_in_place(work),
         _ => work(),
-    }
-}
-
-impl CommitQueue {
-    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<Waiting>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn take_group(&self) -> Vec<Waiting> {
-        let mut waiting = self.lock();
-        let mut group = Vec::new();
-        let mut count = 0;
-        while let Some(next) = waiting.front() {
-            if count > 0 && count + next.entries.len() > GROUP_LIMIT {
-                break;
-            }
-            count += next.entries.len();
-            group.extend(waiting.pop_front());
-        }
-        group
     }
 }
 

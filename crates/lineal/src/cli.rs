@@ -43,6 +43,16 @@ pub(crate) enum Command {
         /// variable LINEAL_IDENTITY goes before it.
         #[arg(long, value_name = "FILE")]
         identity: Option<PathBuf>,
+        /// Where blobs and ledger are instead of in the project's folder: a place in an S3-compatible bucket in which
+        /// nothing is yet. AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY have to be set, for every command.
+        #[arg(long, value_name = "s3://BUCKET/PREFIX")]
+        storage: Option<String>,
+        /// The bucket's server, if it is not Amazon's; without TLS only on this machine.
+        #[arg(long, value_name = "URL", requires = "storage")]
+        storage_endpoint: Option<String>,
+        /// The bucket's region; us-east-1 otherwise.
+        #[arg(long, value_name = "NAME", requires = "storage")]
+        storage_region: Option<String>,
     },
     /// Freeze and show data.
     #[command(subcommand)]

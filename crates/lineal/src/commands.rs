@@ -16,8 +16,10 @@ mod witness;
 
 use std::process::ExitCode;
 
+use lineal_app::project::InitOptions;
 use lineal_app::witness::WitnessOptions;
 use lineal_app::{Code, Event, Failure, Project, cosigning, serving};
+use lineal_store::BucketLocation;
 
 use crate::cli::{Arguments, Command, DataCommand, LedgerCommand, ModelCommand, TestCommand};
 use crate::printer::Printer;
@@ -56,8 +58,10 @@ async fn dispatch(arguments: Arguments, printer: &Printer) -> Done {
         Ok::<_, Failure>(project)
     };
     match arguments.command {
-        Command::Init { approver, identity } => {
-            roles::init(&dir, &approver, identity.as_deref(), printer).await
+        Command::Init { approver, identity, storage, storage_endpoint, storage_region } => {
+            let storage = storage.map(|url| bucket(&url, storage_endpoint, storage_region)).transpose()?;
+            let options = InitOptions { identity: identity.as_deref(), storage };
+            roles::init(&dir, &approver, options, printer).await
         }
         Command::Data(command) => data::run(&open().await?, command, printer).await,
         Command::Run(pipeline) => run::run(&open().await?, &pipeline, printer).await,
@@ -158,6 +162,11 @@ fn appends(command: &Command) -> bool {
         | Command::ModelServer { .. }
         | Command::Bench(_) => false,
     }
+}
+
+/// Where blobs and ledger go.
+fn bucket(url: &str, endpoint: Option<String>, region: Option<String>) -> Result<BucketLocation, Failure> {
+    BucketLocation::new(url, endpoint, region, false).map_err(|e| Failure::caused(Code::Usage, &e))
 }
 
 /// The project of `dir`.

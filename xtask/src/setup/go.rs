@@ -1,5 +1,5 @@
 //! Go programs by others that check what Lineal writes, for the tests of the binary: cosign, and our small program
-//! around the checksum database's code. And a log by others that the bench compares ours with.
+//! around the checksum database's code. An S3 server for tests. And a log by others that the bench compares ours with.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -13,7 +13,9 @@ use crate::shell;
 use crate::workspace::Workspace;
 
 const COSIGN: &str = "github.com/sigstore/cosign/v3/cmd/cosign@v3.1.3";
-/// What both programs need. Debian's may be older; then it fetches this one, as a module.
+/// An S3 server over a folder, for tests: the one whose conditional writes hold when many writers race.
+const VERSITYGW: &str = "github.com/versity/versitygw/cmd/versitygw@v1.8.0";
+/// What these programs need. Debian's may be older; then it fetches this one, as a module.
 const NEWEST_NEEDED: (u32, u32) = (1, 26);
 const TOOLCHAIN: &str = "golang.org/toolchain@v0.0.1-go1.26.8";
 const CHECK: &str = "docs/verify/go";
@@ -45,7 +47,14 @@ pub(crate) fn ensure(workspace: &Workspace) -> Result<()> {
             shell::quiet(install.env("GOBIN", folder).args(["-trimpath", COSIGN]))
         })
     })?;
-    link(workspace, "cosign", &cosign)
+    link(workspace, "cosign", &cosign)?;
+    let server = shelf.folder("versitygw", &[VERSITYGW.as_bytes(), version.as_bytes()], |folder| {
+        shell::timed("building an S3 server (some minutes)", || {
+            let mut install = go.command("install");
+            shell::quiet(install.env("GOBIN", folder).args(["-trimpath", VERSITYGW]))
+        })
+    })?;
+    link(workspace, "versitygw", &server)
 }
 
 /// Our small program around Tessera's POSIX driver, which the bench compares with.

@@ -1,6 +1,7 @@
 use axum::body::Body;
 use axum::http::Request;
 use http_body_util::BodyExt;
+use lineal_app::project::InitOptions;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
@@ -14,7 +15,8 @@ struct World {
 async fn world() -> World {
     let folder = tempfile::tempdir().unwrap();
     let identity = folder.path().join("identity.txt");
-    Project::init_with(folder.path(), "ana", Some(&identity)).await.unwrap();
+    let options = InitOptions { identity: Some(&identity), ..InitOptions::default() };
+    Project::init_with(folder.path(), "ana", options).await.unwrap();
     let project = Project::open(folder.path(), "/nonexistent/lineal".into()).await.unwrap();
     let control = Control::start(project.clone()).await.unwrap();
     World { _folder: folder, api: Api { control, project, audit: watch::channel(AuditReport::default()).1 } }

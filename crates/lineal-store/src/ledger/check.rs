@@ -218,10 +218,10 @@ impl Ledger {
     }
 
     fn check_journal(&self, head: Option<&Head>) -> Option<Finding> {
-        let message = match self.journal.read() {
+        let published = head.map_or(0, |head| head.size);
+        let message = match self.journal.read_back_to(Some(published)) {
             Ok(content) => {
                 let end = content.records.last().map(|record| record.after().size)?;
-                let published = head.map_or(0, |head| head.size);
                 (end < published).then(|| {
                     format!(
                         "the journal ends at {end} entries, {published} are published: its end is damaged"
@@ -306,7 +306,10 @@ impl Derivation<'_> {
                 let position = index * WIDTH + place;
                 // Not both can hash to the signed root.
                 if self.agrees(index, &tile) {
-                    let message = format!("entry {position} was changed: it has another hash than the tree");
+                    let message = format!(
+                        "entry {position} in `{}` was changed: it has another hash than the tree",
+                        bundle_path.display()
+                    );
                     self.found_at(FindingKind::Entries, position, bundle_path, message);
                     tile
                 } else {

@@ -38,7 +38,7 @@ impl Ledger {
     /// Publishes a checkpoint of this log with the lines of witnesses, unless there is one of a larger log.
     pub fn publish_witnessed(&self, note: &Note) -> Result<Publication, LedgerError> {
         // Beside the log, not in it: the format's folder holds what clients read.
-        let lock_path = self.root().with_file_name("witnessed.lock");
+        let lock_path = self.local.join("witnessed.lock");
         let lock = File::create(&lock_path).context("open", &lock_path)?;
         lock.lock().context("lock", &lock_path)?;
         let path = self.witnessed_path();
@@ -78,7 +78,8 @@ impl Ledger {
     }
 
     fn witnessed_path(&self) -> PathBuf {
-        self.root().join(WITNESSED)
+        // Also of a log in a bucket: what witnesses signed can be asked of them again by every machine.
+        self.local.join("log").join(WITNESSED)
     }
 }
 

@@ -7,6 +7,10 @@
 //! [`Writer::load`] brings files and checkpoint to the journal's end. It runs before the first append of a process,
 //! after any error, when another process has appended, and after a restart of the machine. It signs nothing that does
 //! not verify: it starts from a signed checkpoint, and every record that was not published yet has good signatures.
+//!
+//! What is different in a bucket, where the lock does not keep other machines away, is in [`shared`].
+
+mod shared;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -19,7 +23,7 @@ use super::layout::{self, WIDTH};
 use super::{Head, Ledger, LedgerError, Sign, TILE_LIMIT_BYTES};
 use crate::disk;
 use crate::files;
-use crate::journal::{JournalContent, JournalEnd, JournalRecord, JournalStart};
+use crate::journal::{JournalContent, JournalEnd, JournalError, JournalRecord, JournalStart};
 
 /// Largest file with the mark of the last writer.
 const MARK_LIMIT_BYTES: u64 = 256;
@@ -76,6 +80,18 @@ impl Writer {
         sign: &Sign<'_>,
         entries: &[LedgerEntry],
     ) -> Result<Head, LedgerError> {
+        self.append_at(ledger, sign, entries, None)
+    }
+
+    /// [`Writer::append`] of entries that were made for the place `position`. If others have appended since, nothing is
+    /// written, and [`JournalError::Overtaken`] says so.
+    pub fn append_at(
+        &mut self,
+        ledger: &Ledger,
+        sign: &Sign<'_>,
+        entries: &[LedgerEntry],
+        position: Option<u64>,
+    ) -> Result<Head, LedgerError> {
         // On any error the state is gone, and the next call finds out what is on the disk.
         let mut state = match self.state.take() {
             Some(state) if ledger.journal.ends_at(state.end)? => state,
@@ -83,6 +99,10 @@ impl Writer {
         };
         if entries.is_empty() {
             return Err(LedgerError::Contradiction("an append of nothing".to_owned()));
+        }
+        if position.is_some_and(|position| position != state.edge.size()) {
+            self.state = Some(state);
+            return Err(JournalError::Overtaken.into());
         }
         let head = state.append(ledger, sign, entries)?;
         self.state = Some(state);
@@ -101,7 +121,9 @@ impl Writer {
     /// The slow part, [`Tidying::sync`], needs no lock; [`Writer::remove`] ends it.
     pub fn begin_tidying(&mut self, ledger: &Ledger) -> Result<Option<Tidying>, LedgerError> {
         let Some(state) = self.state.as_mut().filter(|_| !self.tidying) else { return Ok(None) };
-        if !ledger.journal.has_closed(state.end)? {
+        // In a bucket everything is durable, and the next command would not know what is replaced.
+        let can_replace = ledger.disk.bucket().is_some() && !state.replaced.is_empty();
+        if !can_replace && !ledger.journal.has_closed(state.end)? {
             return Ok(None);
         }
         self.tidying = true;
@@ -154,10 +176,20 @@ impl Tidying {
 
 impl State {
     fn load(ledger: &Ledger, sign: &Sign<'_>) -> Result<Self, LedgerError> {
+        match ledger.disk.bucket() {
+            Some(_) => shared::settled(ledger, &|| Self::load_once(ledger, sign)),
+            None => Self::load_once(ledger, sign),
+        }
+    }
+
+    fn load_once(ledger: &Ledger, sign: &Sign<'_>) -> Result<Self, LedgerError> {
         // Files are torn by a stop of the machine only; otherwise one that differs was changed by somebody.
         let stopped = !ledger.was_marked_in_this_boot()?;
-        let content = ledger.journal.read()?;
-        let published = match ledger.head() {
+        // First the checkpoint: if others append meanwhile, the journal is not behind it.
+        let head = ledger.head();
+        let size = head.as_ref().ok().map(|head| head.as_ref().map_or(0, |head| head.size));
+        let content = ledger.journal.read_back_to(size)?;
+        let published = match head {
             Err(LedgerError::Checkpoint { .. }) if stopped && content.start.is_some() => None,
             head => head?,
         };
@@ -197,7 +229,7 @@ impl State {
         if last.size > published_size {
             ledger.journal.secure(&content)?;
             state.publish(ledger, sign)?;
-        } else if content.end.segment > 0 {
+        } else if content.end.segment > 0 && !ledger.is_shared() {
             ledger.mark(content.end, last.size)?;
         }
         Ok(state)
@@ -268,6 +300,9 @@ impl State {
         let record = JournalRecord { before, root: self.edge.root(), entries: bytes, statements };
         let consequences = self.follow(ledger, &record, tiles)?;
         self.end = ledger.journal.append(self.end, &record, &self.note)?;
+        if ledger.disk.bucket().is_some() {
+            self.confirm(ledger, &record)?;
+        }
         consequences.write(ledger)?;
         self.publish(ledger, sign)
     }
@@ -342,9 +377,17 @@ impl State {
         let mut value = Checkpoint::new(ledger.verifier().name(), size, root);
         value.extensions.extend(self.keys.map(|keys| keys.to_line()));
         let note = sign(&value).map_err(|source| ledger.checkpoint_error(source))?;
-        disk::replace(&*ledger.disk, &ledger.layout.checkpoint(), &note)?;
-        self.note.clone_from(&note);
-        ledger.mark(self.end, size)?;
+        match ledger.disk.bucket() {
+            Some(bucket) => {
+                self.exchange_checkpoint(ledger, bucket, &note)?;
+                ledger.remember(JournalStart { size, root })?;
+            }
+            None => {
+                disk::replace(&*ledger.disk, &ledger.layout.checkpoint(), &note)?;
+                self.note.clone_from(&note);
+                ledger.mark(self.end, size)?;
+            }
+        }
         Ok(Head { size, root, keys: self.keys, note })
     }
 }
@@ -424,6 +467,9 @@ fn check_signatures(record: &JournalRecord) -> Result<(), LedgerError> {
 impl Ledger {
     /// Whether files or checkpoint may be behind the journal. Fails if they are and no crash explains it.
     pub fn needs_repair(&self) -> Result<bool, LedgerError> {
+        if self.disk.bucket().is_some() {
+            return shared::settled(self, &|| shared::is_behind(self));
+        }
         let Some((end, size)) = self.read_mark()? else {
             // Also when nothing was ever appended, and then there is nothing to repair.
             return Ok(!self.journal.ends_at(JournalEnd { segment: 0, offset: 0, records: 0 })?);
@@ -445,7 +491,8 @@ impl Ledger {
     }
 
     fn was_marked_in_this_boot(&self) -> Result<bool, LedgerError> {
-        Ok(self.read_mark()?.is_some())
+        // In a bucket nothing is ever torn.
+        Ok(self.disk.bucket().is_some() || self.read_mark()?.is_some())
     }
 
     /// The journal's end and the log's size that were marked in this start of the machine.

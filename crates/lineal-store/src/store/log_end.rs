@@ -16,8 +16,8 @@ pub(super) struct LogEnd {
 }
 
 impl LogEnd {
-    pub(super) fn append(&self, entries: &[LedgerEntry]) -> Result<Head, StoreError> {
-        self.with_signers(|writer, sign| writer.append(&self.ledger, sign, entries))
+    pub(super) fn append(&self, entries: &[LedgerEntry], position: u64) -> Result<Head, StoreError> {
+        self.with_signers(|writer, sign| writer.append_at(&self.ledger, sign, entries, Some(position)))
     }
 
     /// Removes, when there is enough of it, what the log needs no more. In the background: it waits for the disk.

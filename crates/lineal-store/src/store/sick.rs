@@ -6,27 +6,29 @@ use std::sync::Arc;
 use lineal_facts::error::chain;
 use lineal_facts::predicate::KeyRole;
 
-use super::{SYSTEM_HOLDER, Store, StoreError, lock};
+use super::{SYSTEM_HOLDER, Store, StoreError, ledger_of, lock};
 use crate::blob::{BlobError, BlobStore};
+use crate::bucket::Bucket;
 use crate::index::{self, Index, IndexLocation};
 use crate::keys::{Keys, SystemSigner};
 use crate::ledger::{Ledger, LedgerError};
 
 impl Store {
-    /// [`Store::open_at`] for who only checks. If the index cannot be used, or nothing can be written below `root`, the
+    /// [`Store::open_in`] for who only checks. If the index cannot be used, or nothing can be written below `root`, the
     /// store is opened as it is, without repair: [`Store::index_trouble`] says what the index lacks.
     pub async fn open_to_check(
         root: &Path,
         keys: Keys,
         location: &IndexLocation,
+        bucket: Option<Bucket>,
     ) -> Result<Self, StoreError> {
-        match Self::open_at(root, keys.clone(), location).await {
+        match Self::open_in(root, keys.clone(), location, bucket.clone()).await {
             Err(
                 error @ (StoreError::Index(_)
                 | StoreError::File(_)
                 | StoreError::Blob(BlobError::File(_))
                 | StoreError::Ledger(LedgerError::File(_))),
-            ) => Self::open_to_read(root, keys, location, &error).await,
+            ) => Self::open_to_read(root, keys, location, bucket, &error).await,
             opened => opened,
         }
     }
@@ -35,10 +37,11 @@ impl Store {
         root: &Path,
         keys: Keys,
         location: &IndexLocation,
+        bucket: Option<Bucket>,
         error: &StoreError,
     ) -> Result<Self, StoreError> {
-        let blobs = Arc::new(BlobStore::at(&root.join("blobs")));
-        let ledger = Ledger::new(root, keys.log_keys()?);
+        let ledger = ledger_of(root, keys.log_keys()?, bucket.as_ref());
+        let blobs = Arc::new(BlobStore::at(&root.join("blobs"), bucket));
         // A checkpoint that was put back is found here; one that is behind the journal is what it is.
         ledger.needs_repair()?;
         let (index, index_trouble) = match location {
@@ -63,10 +66,15 @@ impl Store {
         Ok(Self { root, blobs, ledger, index, keys, builder, successor, queue, index_trouble, writer })
     }
 
-    /// [`Store::open_at`] with an index that is made anew. A damaged file is replaced; processes that have it open must
+    /// [`Store::open_in`] with an index that is made anew. A damaged file is replaced; processes that have it open must
     /// be started again.
-    pub async fn open_rebuilt(root: &Path, keys: Keys, location: &IndexLocation) -> Result<Self, StoreError> {
-        let rebuilt = match Self::open_at(root, keys.clone(), location).await {
+    pub async fn open_rebuilt(
+        root: &Path,
+        keys: Keys,
+        location: &IndexLocation,
+        bucket: Option<Bucket>,
+    ) -> Result<Self, StoreError> {
+        let rebuilt = match Self::open_in(root, keys.clone(), location, bucket.clone()).await {
             Ok(store) => match store.rebuild_index().await {
                 Ok(()) => return Ok(store),
                 Err(error) => {
@@ -81,7 +89,7 @@ impl Store {
                 let lock = lock(root).await?;
                 index::remove_file(path)?;
                 drop(lock);
-                Self::open_at(root, keys, location).await
+                Self::open_in(root, keys, location, bucket).await
             }
             (rebuilt, _) => rebuilt,
         }

@@ -203,7 +203,7 @@ async fn a_damaged_file_is_replaced() {
         std::fs::write(&path, bytes).unwrap();
         let location = IndexLocation::File(path.clone());
         let keys = fixture.store.keys().clone();
-        let store = lineal_store::Store::open_rebuilt(&root, keys, &location).await.unwrap();
+        let store = lineal_store::Store::open_rebuilt(&root, keys, &location, None).await.unwrap();
         assert_eq!(store.index().dump().await.unwrap(), good);
         store.index().close().await;
     }

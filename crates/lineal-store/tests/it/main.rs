@@ -1,13 +1,16 @@
-//! The index on real databases: one suite over SQLite and PostgreSQL, and what only one of them can do.
+//! The store on real servers: one suite over indexes in SQLite and PostgreSQL and ledgers in a folder and a bucket, and
+//! what only one of them can do.
 //!
-//! PostgreSQL is the one that the environment names, else one that is started here.
+//! The servers are those that the environment names, else they are started here.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests panic like tests")]
 
+mod bucket;
 mod conformance;
 mod damage;
 mod encryption;
 mod fixture;
 mod postgres;
+mod s3;
 mod server;
 mod statements;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use lineal_app::control::Control;
+use lineal_app::project::InitOptions;
 use lineal_app::self_audit::{AuditReport, keep_audited};
 use lineal_app::{Code, Failure, Project, cosigning};
 use lineal_gateway::GatewayConfig;
@@ -19,8 +20,8 @@ use super::{Done, open};
 use crate::client::{RoleFile, role};
 use crate::printer::{Printer, table};
 
-pub(super) async fn init(dir: &Path, approver: &str, identity: Option<&Path>, printer: &Printer) -> Done {
-    let made = Project::init_with(dir, approver, identity).await?;
+pub(super) async fn init(dir: &Path, approver: &str, options: InitOptions<'_>, printer: &Printer) -> Done {
+    let made = Project::init_with(dir, approver, options).await?;
     printer.result(&made, || {
         format!(
             "made {}\n  ledger {}\n  ledger key {}\n  {} can approve; the first {} ledger entries introduce the keys\n  \

@@ -8,6 +8,7 @@
 mod approval;
 mod audit;
 mod audit_outside;
+mod bucket;
 mod cli;
 mod clock;
 mod completeness;
@@ -24,6 +25,8 @@ mod peers;
 mod pipeline;
 mod project;
 mod rollout;
+#[path = "../../../lineal-store/tests/it/s3.rs"]
+mod s3;
 mod scope;
 mod steps;
 mod tampering;

@@ -63,6 +63,18 @@ impl Project {
         project
     }
 
+    /// A folder of the same user with copies of another project's settings and keys, as on another machine.
+    pub(crate) fn elsewhere(&self) -> Self {
+        let variables = Mutex::new(self.variables.lock().unwrap().clone());
+        let other = Self { folder: folder(), home: self.home.clone(), variables };
+        fs::create_dir_all(other.path(".lineal/keys")).unwrap();
+        for name in ["config.toml", "keys"] {
+            let (from, to) = (self.path(&format!(".lineal/{name}")), other.path(".lineal"));
+            assert!(Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
+        }
+        other
+    }
+
     /// From now on, commands get this environment variable.
     pub(crate) fn set_variable(&self, name: &'static str, value: PathBuf) {
         self.variables.lock().unwrap().push((name, value));

@@ -21,7 +21,12 @@ pub(crate) struct Sealed {
 
 impl Sealed {
     pub(crate) fn new() -> Self {
-        let project = Project::with_pipeline(TWO);
+        Self::of(Project::new())
+    }
+
+    /// The snapshot and the run in a fresh project.
+    pub(crate) fn of(project: Project) -> Self {
+        project.pipeline(TWO);
         project.write("table.csv", "a,b\n1,2\n");
         project.json(&["data", "add", "d", "table.csv", "--tag", "t"]);
         let run = project.run(&[]);
@@ -33,7 +38,7 @@ impl Sealed {
     }
 
     /// The blob of a step's only output.
-    fn output(&self, step: usize) -> PathBuf {
+    pub(crate) fn output(&self, step: usize) -> PathBuf {
         let outputs = self.run["steps"][step]["outputs"].as_object().unwrap();
         self.project.blob(&outputs.values().next().unwrap()["digest"])
     }
@@ -45,7 +50,7 @@ impl Sealed {
 
     /// What `verify` finds, which must be of this kind and name the file.
     #[track_caller]
-    fn found(&self, subject: &str, exit: i32, code: &str, named: &str) {
+    pub(crate) fn found(&self, subject: &str, exit: i32, code: &str, named: &str) {
         self.found_by(&["verify", subject, "--json"], exit, code, named);
     }
 
@@ -61,7 +66,7 @@ impl Sealed {
     }
 
     /// Which steps the next run reuses.
-    fn reused(&self) -> Vec<Value> {
+    pub(crate) fn reused(&self) -> Vec<Value> {
         let run = self.project.run(&[]);
         run["steps"].as_array().unwrap().iter().map(|step| step["reused"].clone()).collect()
     }

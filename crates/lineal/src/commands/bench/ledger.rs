@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Args;
+use lineal_app::project::InitOptions;
 use lineal_app::{Code, Failure, Project};
 use lineal_facts::predicate::Incident;
 use lineal_facts::statement::{PAYLOAD_TYPE, Subject};
@@ -80,7 +81,9 @@ pub(super) async fn measure(arguments: LedgerArguments, printer: &Printer) -> Do
 async fn open(root: &Path) -> Result<Project, Failure> {
     files::create_directory(root)?;
     if !root.join(lineal_app::project::FOLDER).exists() {
-        Project::init_with(root, "bench", Some(&root.join("identity.txt"))).await?;
+        let identity = root.join("identity.txt");
+        let options = InitOptions { identity: Some(&identity), ..InitOptions::default() };
+        Project::init_with(root, "bench", options).await?;
     }
     Project::open(root, super::super::program()?).await
 }
