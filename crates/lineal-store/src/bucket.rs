@@ -25,6 +25,7 @@ use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use lineal_facts::error::chain;
 use object_store::aws::{AmazonS3Builder, S3ConditionalPut};
 use object_store::path::Path as Key;
 use object_store::{
@@ -289,7 +290,21 @@ fn error(operation: &'static str, path: &Path, source: Error) -> FileError {
         Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => io::ErrorKind::PermissionDenied,
         _ => io::ErrorKind::Other,
     };
-    FileError { operation, path: path.to_owned(), source: io::Error::new(kind, source) }
+    FileError { operation, path: path.to_owned(), source: io::Error::new(kind, told(&source)) }
+}
+
+/// What went wrong; of a server's document only its code and its sentence, because some repeat the whole request.
+fn told(error: &object_store::Error) -> String {
+    let text = chain(error);
+    let Some((before, document)) = text.split_once("<?xml").or_else(|| text.split_once("<Error>")) else {
+        return text;
+    };
+    let field = |name: &str| {
+        let (_, rest) = document.split_once(&format!("<{name}>"))?;
+        Some(rest.split_once(&format!("</{name}>"))?.0)
+    };
+    let said: Vec<&str> = ["Code", "Message"].into_iter().filter_map(field).collect();
+    format!("{before}{}", said.join(": "))
 }
 
 fn busy(path: &Path) -> FileError {

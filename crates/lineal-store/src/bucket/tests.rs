@@ -1,7 +1,5 @@
 use std::sync::Arc;
 
-use lineal_facts::error::chain;
-
 use super::faults::{Fault, FaultyStore};
 use super::*;
 use crate::disk::Disk as _;
@@ -101,4 +99,15 @@ fn more_than_was_asked_for_is_not_read() {
 fn secrets_are_not_printed() {
     let credentials = BucketCredentials::new("an-id", "a-secret");
     assert_eq!(format!("{credentials:?}"), "BucketCredentials(an-id)");
+}
+
+#[test]
+fn what_a_server_says_is_told_without_the_request_that_it_repeats() {
+    let said = "403 Forbidden: <?xml version=\"1.0\"?>\n<Error><Code>SignatureDoesNotMatch</Code><Message>Check your \
+                key.</Message><AWSAccessKeyId>ana</AWSAccessKeyId><StringToSign>GET</StringToSign></Error>";
+    let answer = Error::PermissionDenied { path: "log".to_owned(), source: said.into() };
+    let text = told(&answer);
+    assert!(text.ends_with("403 Forbidden: SignatureDoesNotMatch: Check your key."), "{text}");
+    let plain = Error::Generic { store: "S3", source: "connection refused".into() };
+    assert!(told(&plain).contains("connection refused"));
 }

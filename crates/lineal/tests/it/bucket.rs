@@ -105,7 +105,9 @@ fn what_stands_in_the_way_is_told_and_no_secret_with_it() {
     other.set_variable("AWS_SECRET_ACCESS_KEY", "".into());
     told(&other, 3, "storage-unreachable", &["AWS_SECRET_ACCESS_KEY"]);
     other.set_variable("AWS_SECRET_ACCESS_KEY", "another-secret".into());
-    told(&other, 3, "storage-unreachable", &[&url]);
+    told(&other, 3, "storage-unreachable", &[&url, "SignatureDoesNotMatch"]);
+    let answer = other.lineal(&["ledger", "show"]);
+    assert!(!answer.stderr.contains("StringToSign"), "{answer:?}");
     other.set_variable("AWS_ACCESS_KEY_ID", "nobody".into());
     told(&other, 3, "storage-unreachable", &[&url]);
     for file in ["config.toml", "seen"] {
