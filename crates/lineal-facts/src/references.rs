@@ -54,6 +54,26 @@ impl Statement {
         )
     }
 
+    /// The statements that it names as its evidence.
+    pub fn evidence(&self) -> Vec<Digest> {
+        match &self.predicate {
+            Predicate::RunSealed(record) => record.steps.iter().map(|step| step.provenance).collect(),
+            Predicate::ModelVersion(record) => vec![record.provenance],
+            Predicate::Promotion(record) => {
+                record.input_attestations.iter().map(|on| on.digest.sha256()).collect()
+            }
+            Predicate::Key(_)
+            | Predicate::Dataset(_)
+            | Predicate::Provenance(_)
+            | Predicate::TestResult(_)
+            | Predicate::ModelSignature(_)
+            | Predicate::Approval(_)
+            | Predicate::Rollout(_)
+            | Predicate::Incident(_)
+            | Predicate::Unknown { .. } => Vec::new(),
+        }
+    }
+
     /// What it rests on: every digest that the predicate names, of statements and of artefacts, and the subjects if
     /// they were there before.
     pub fn rests_on(&self) -> BTreeSet<Digest> {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use lineal_facts::predicate::{KeyRole, RunSealed};
+use lineal_facts::predicate::KeyRole;
 use lineal_facts::{Digest, Predicate, Statement, Timestamp, json};
 use lineal_proof::{Keyring, PublicKey};
 use serde::Serialize;
@@ -75,29 +75,10 @@ impl Placed {
     }
 }
 
-/// Statements that `statement` rests on, which a folder with it must hold too.
-pub(super) fn rests_on(statement: &Statement) -> Vec<Digest> {
+/// Statements that a folder with `statement` must hold too.
+pub(super) fn required_by(statement: &Statement) -> Vec<Digest> {
     let previous = statement.member().and_then(|member| member.sequence.previous);
-    previous.into_iter().chain(named(statement)).collect()
-}
-
-fn named(statement: &Statement) -> Vec<Digest> {
-    match &statement.predicate {
-        Predicate::RunSealed(RunSealed { steps, .. }) => steps.iter().map(|s| s.provenance).collect(),
-        Predicate::ModelVersion(record) => vec![record.provenance],
-        Predicate::Promotion(promotion) => {
-            promotion.input_attestations.iter().map(|a| a.digest.sha256()).collect()
-        }
-        Predicate::Key(_)
-        | Predicate::Dataset(_)
-        | Predicate::Provenance(_)
-        | Predicate::TestResult(_)
-        | Predicate::ModelSignature(_)
-        | Predicate::Approval(_)
-        | Predicate::Rollout(_)
-        | Predicate::Incident(_)
-        | Predicate::Unknown { .. } => Vec::new(),
-    }
+    previous.into_iter().chain(statement.evidence()).collect()
 }
 
 /// `keys/builder-0123456789ab.pem`

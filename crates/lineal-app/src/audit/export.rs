@@ -125,7 +125,7 @@ async fn select(project: &Project, options: &ExportOptions) -> Result<Option<BTr
         if selected.insert(digest) {
             let statement = parse(&project.store.signed_bytes(&digest).await?)
                 .map_err(|reason| Failure::new(Code::Tampered, format!("statement {digest}: {reason}")))?;
-            pending.extend(contents::rests_on(&statement).into_iter().filter(|d| !selected.contains(d)));
+            pending.extend(contents::required_by(&statement).into_iter().filter(|d| !selected.contains(d)));
         }
     }
     Ok(Some(selected))

@@ -308,7 +308,7 @@ impl Checker {
         };
         let about = statement.subject.first().map_or("", |subject| subject.name.as_str());
         let label = format!("entry {position}, {} {}", statement.predicate.noun(), digest.short());
-        self.references.extend(contents::rests_on(statement).into_iter().map(|on| (position, on)));
+        self.references.extend(contents::required_by(statement).into_iter().map(|on| (position, on)));
         self.statements.insert(digest);
         let about = about.to_owned();
         self.placed.push(placed);

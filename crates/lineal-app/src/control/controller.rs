@@ -239,10 +239,6 @@ impl Controller {
             lane.dirty |= command != Command::Tick;
             // A refusal leaves the state as it was, and the next tick judges again.
             let _ = self.apply(&key, command).await;
-            if let Some(lane) = self.lanes.get_mut(&key).filter(|lane| slow && lane.dirty) {
-                // The state file only shortens a restart; the ledger has what was decided.
-                let _ = lane.save(&self.project, self.generation);
-            }
         }
         if slow {
             self.record_late().await;

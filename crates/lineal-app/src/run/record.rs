@@ -67,7 +67,7 @@ async fn commit(store: Store, mut receiver: mpsc::UnboundedReceiver<Statement>) 
 }
 
 /// The digest that the statement will have in the ledger.
-pub(crate) fn statement_digest(statement: &Statement) -> Result<Digest, Failure> {
+fn statement_digest(statement: &Statement) -> Result<Digest, Failure> {
     let bytes = statement.to_bytes().map_err(|e| Failure::caused(Code::Internal, &e))?;
     Ok(Digest::of(&lineal_proof::envelope::pae(lineal_facts::statement::PAYLOAD_TYPE, &bytes)))
 }

@@ -172,34 +172,17 @@ impl<'a> Collector<'a> {
 
     /// Finds what a proven statement rests on.
     async fn follow(&mut self, statement: &Statement) -> Result<(), Failure> {
+        for digest in statement.evidence() {
+            self.statement(&digest).await?;
+        }
         match &statement.predicate {
-            Predicate::RunSealed(sealed) => {
-                for step in &sealed.steps {
-                    self.statement(&step.provenance).await?;
-                }
-            }
-            Predicate::ModelVersion(record) => {
-                self.statement(&record.provenance).await?;
-                self.run(&record.run).await?;
-            }
-            Predicate::Promotion(promotion) => {
-                for attestation in &promotion.input_attestations {
-                    self.statement(&attestation.digest.sha256()).await?;
-                }
-            }
+            Predicate::ModelVersion(record) => self.run(&record.run).await?,
             Predicate::Provenance(provenance) => {
                 for dependency in &provenance.build_definition.resolved_dependencies {
                     self.input(&dependency.digest.sha256()).await?;
                 }
             }
-            Predicate::Key(_)
-            | Predicate::Dataset(_)
-            | Predicate::TestResult(_)
-            | Predicate::ModelSignature(_)
-            | Predicate::Approval(_)
-            | Predicate::Rollout(_)
-            | Predicate::Incident(_)
-            | Predicate::Unknown { .. } => {}
+            _ => {}
         }
         Ok(())
     }

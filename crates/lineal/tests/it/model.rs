@@ -189,13 +189,20 @@ impl Model {
         })
     }
 
+    /// Waits until the rollout has ended, with this version serving.
+    #[track_caller]
+    pub(crate) fn healthy(&self, version: u32) {
+        let status = self.settled();
+        let found = (&status["serving"], &status["rollout"]["phase"]);
+        assert_eq!(found, (&version.into(), &"Healthy".into()), "{status:#}");
+    }
+
     /// Makes the first version serve.
     #[track_caller]
     pub(crate) fn first(&self) -> String {
         let version = self.promoted(&[]);
         self.rollout(&version);
-        let status = self.settled();
-        assert_eq!((&status["serving"], &status["rollout"]["phase"]), (&1.into(), &"Healthy".into()));
+        self.healthy(1);
         // The gateway learns of it a moment later.
         self.requests(1);
         eventually("the gateway routes", || {

@@ -49,7 +49,7 @@ impl Controller {
         Ok(())
     }
 
-    /// Tries again what could not be recorded.
+    /// Tries again what could not be recorded, and stores what changed since the last time.
     pub(super) async fn record_late(&mut self) {
         for key in self.lanes.keys().cloned().collect::<Vec<_>>() {
             // It stays in the outbox, and the status tells.
