@@ -132,13 +132,19 @@ impl Index {
 
     /// Whether the rows are those of the whole ledger, and readable where every writer reads them.
     pub async fn is_current(&self, ledger: &Ledger) -> Result<bool, IndexError> {
+        Ok(self.current(ledger).await?.is_some())
+    }
+
+    /// The ledger's size, if [`Index::is_current`].
+    async fn current(&self, ledger: &Ledger) -> Result<Option<u64>, IndexError> {
         let state = projection::read_state(self.database.fetch(projection::READ_STATE, Vec::new()).await?);
-        if state != Some(State::of(ledger)?) {
-            return Ok(false);
+        let Some(state) = state else { return Ok(None) };
+        if state != State::of(ledger)? {
+            return Ok(None);
         }
         match self.keyring().await {
-            Ok(_) => Ok(true),
-            Err(IndexError::Value { .. } | IndexError::Key { .. }) => Ok(false),
+            Ok(_) => Ok(Some(state.size)),
+            Err(IndexError::Value { .. } | IndexError::Key { .. }) => Ok(None),
             Err(other) => Err(other),
         }
     }
@@ -148,19 +154,19 @@ impl Index {
     /// transaction.
     ///
     /// Safe to call at the same time from several processes and machines: whoever holds the lock of the row in
-    /// `state` projects, and those who waited go on from there.
-    pub async fn catch_up(&self, ledger: &Ledger) -> Result<(), IndexError> {
-        if self.is_current(ledger).await? {
-            return Ok(());
+    /// `state` projects, and those who waited go on from there. Returns the ledger position that the rows reach.
+    pub async fn catch_up(&self, ledger: &Ledger) -> Result<u64, IndexError> {
+        if let Some(size) = self.current(ledger).await? {
+            return Ok(size);
         }
         loop {
             let mut projection = Projection::begin(&self.database, ledger).await?;
             projection.resume().await?;
             projection.run().await?;
-            let done = projection.is_done();
+            let (done, size) = (projection.is_done(), projection.size());
             projection.commit().await?;
             if done {
-                return Ok(());
+                return Ok(size);
             }
         }
     }

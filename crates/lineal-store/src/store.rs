@@ -1,14 +1,16 @@
 //! The store as a whole: open, repair, commit.
 
 mod admission;
+mod commit;
+mod indexing;
 mod log_end;
 mod queue;
 mod sick;
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use lineal_facts::error::chain;
@@ -21,21 +23,17 @@ use lineal_proof::envelope;
 use lineal_proof::key::SignError;
 use lineal_proof::keyring::{Keyring, KeyringError};
 use lineal_proof::{Leaf, Signer};
-use tokio::sync::oneshot;
 
 use crate::blob::{BlobError, BlobStore};
 use crate::bucket::Bucket;
 use crate::files::{self, Context, FileError};
 use crate::index::{Index, IndexError, IndexLocation};
-use crate::journal::JournalError;
 use crate::keys::{KeyError, Keys, KnownLogKeys, SystemSigner};
 use crate::ledger::{Head, Ledger, LedgerEntry, LedgerError, Writer};
-use admission::Admission;
+use indexing::Indexing;
 use log_end::LogEnd;
-use queue::{CommitQueue, Waiting};
+use queue::CommitQueue;
 
-/// How often a group is tried again because other machines appended first.
-const OVERTAKEN_LIMIT: usize = 32;
 /// A half-written file that nobody touched for this long belongs to a dead process.
 const ABANDONED_AFTER: Duration = Duration::from_secs(3600);
 /// Holder of the keys of the system itself.
@@ -53,6 +51,7 @@ pub struct Store {
     /// The builder key in force, if another process replaced it since this store was opened. Locked for a moment only.
     successor: Arc<Mutex<Option<Arc<SystemSigner>>>>,
     queue: Arc<CommitQueue>,
+    indexing: Arc<Indexing>,
     /// Why the index cannot be used, in a store that was opened to be checked only.
     index_trouble: Option<String>,
     /// What this process knows of the log's end. Used while holding the store's lock only.
@@ -212,8 +211,21 @@ impl Store {
         let keyring = index.keyring().await?;
         let public = keyring.current(SYSTEM_HOLDER, KeyRole::Builder).map(|entry| entry.key.clone());
         let builder = Arc::new(SystemSigner::new(&keys, SYSTEM_HOLDER, public)?);
-        let (root, successor, queue) = (root.to_owned(), Arc::default(), Arc::default());
-        Ok(Self { root, blobs, ledger, index, keys, builder, successor, queue, index_trouble: None, writer })
+        let (root, successor) = (root.to_owned(), Arc::default());
+        let (queue, indexing) = (Arc::default(), Arc::default());
+        Ok(Self {
+            root,
+            blobs,
+            ledger,
+            index,
+            keys,
+            builder,
+            successor,
+            queue,
+            indexing,
+            index_trouble: None,
+            writer,
+        })
     }
 
     /// The folder.
@@ -254,71 +266,6 @@ impl Store {
     /// The key of the system itself, as of the opening. [`Store::commit`] follows its rotation.
     pub fn builder(&self) -> &SystemSigner {
         &self.builder
-    }
-
-    /// Signs `statements` with `signer` and appends them, in order and in one checkpoint. When this returns, they and
-    /// every blob put before are durable and indexed. Concurrent calls share one group commit.
-    ///
-    /// What the keyring would not let count is refused and not written: a key that is unknown, revoked or of another
-    /// role, a key statement that breaks the rules. So is a statement that does not follow the last one of its run or
-    /// rollout.
-    pub async fn commit(
-        &self,
-        statements: &[Statement],
-        signer: &dyn Signer,
-    ) -> Result<Vec<Committed>, StoreError> {
-        // Only who passes `builder()` means the system, whatever its key is; another signer means itself.
-        if !std::ptr::addr_eq(std::ptr::from_ref(signer), Arc::as_ptr(&self.builder)) {
-            return self.commit_by(statements, signer).await;
-        }
-        let successor = self.successor.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let builder = successor.unwrap_or_else(|| self.builder.clone());
-        let refused = match self.commit_by(statements, &*builder).await {
-            Err(error) if is_revoked(&error, &builder.public_key().id()) => error,
-            done => return done,
-        };
-        // Another process may have replaced the key since this one started.
-        let keyring = self.index.keyring().await?;
-        match keyring.current(SYSTEM_HOLDER, KeyRole::Builder) {
-            Some(entry) if entry.key != *builder.public_key() => {
-                let next = SystemSigner::new(&self.keys, SYSTEM_HOLDER, Some(entry.key.clone()))?;
-                let next = Arc::new(next);
-                *self.successor.lock().unwrap_or_else(PoisonError::into_inner) = Some(next.clone());
-                self.commit_by(statements, &*next).await
-            }
-            Some(_) | None => Err(refused),
-        }
-    }
-
-    async fn commit_by(
-        &self,
-        statements: &[Statement],
-        signer: &dyn Signer,
-    ) -> Result<Vec<Committed>, StoreError> {
-        if statements.is_empty() {
-            return Ok(Vec::new());
-        }
-        let prepare_all = || statements.iter().map(|s| prepare(s, signer)).collect::<Result<Vec<_>, _>>();
-        let entries = if signer.waits() { off_the_loop(prepare_all)? } else { prepare_all()? };
-        let digests: Vec<Digest> = entries.iter().map(|entry| entry.leaf.data).collect();
-        let (answer, mut receive) = oneshot::channel();
-        self.queue.lock().push_back(Waiting { entries, statements: statements.to_vec(), answer });
-        let answered = {
-            let _leader = self.queue.leader.lock().await;
-            // Whoever was written by an earlier leader must not lead: it would write a group of the few who came
-            // since, and the groups would never grow.
-            loop {
-                match receive.try_recv() {
-                    Ok(answered) => break answered,
-                    Err(oneshot::error::TryRecvError::Closed) => return Err(StoreError::Interrupted),
-                    Err(oneshot::error::TryRecvError::Empty) => {
-                        self.write_group(self.queue.take_group()).await;
-                    }
-                }
-            }
-        };
-        let first = answered.map_err(StoreError::Group)?;
-        Ok((first..).zip(digests).map(|(position, statement)| Committed { statement, position }).collect())
     }
 
     /// The statement with this digest, from verified bytes.
@@ -364,87 +311,15 @@ impl Store {
         keyring.clone().apply_statement(position, &entry.leaf.key.id(), &statement)?;
         let committed = Committed { statement: entry.leaf.data, position };
         // The checkpoint is signed by both keys, because the next one lies there.
-        self.append(vec![entry], position).await?;
+        self.publish(vec![entry], position).await?;
         let keyring = self.current_keyring().await?;
         self.settle_log_key(&keyring)?;
         Ok(committed)
     }
 
-    async fn write_group(&self, mut group: Vec<Waiting>) {
-        match self.write(&mut group).await {
-            Ok(mut position) => {
-                self.queue.groups.fetch_add(u64::from(!group.is_empty()), Ordering::Relaxed);
-                for waiting in group {
-                    let first = position;
-                    position += waiting.statements.len() as u64;
-                    // A caller that went away needs no answer.
-                    let _ = waiting.answer.send(Ok(first));
-                }
-                self.end().tidy(&self.root);
-            }
-            Err(error) => {
-                let error = Arc::new(error);
-                for waiting in group {
-                    let _ = waiting.answer.send(Err(error.clone()));
-                }
-            }
-        }
-    }
-
-    /// Syncs, publishes, indexes what the keyring admits of the group; answers the others and takes them out. Returns
-    /// the position of the first leaf.
-    async fn write(&self, group: &mut Vec<Waiting>) -> Result<u64, StoreError> {
-        let lock = lock(&self.root).await?;
-        for _ in 0..OVERTAKEN_LIMIT {
-            let first = self.admit(group).await?;
-            if group.is_empty() {
-                return Ok(first);
-            }
-            // On another try they are needed again.
-            let shared = self.ledger.is_shared();
-            let take = |waiting: &mut Waiting| {
-                if shared { waiting.entries.clone() } else { std::mem::take(&mut waiting.entries) }
-            };
-            let entries = group.iter_mut().flat_map(take).collect();
-            match self.append(entries, first).await {
-                Err(StoreError::Ledger(LedgerError::Journal(JournalError::Overtaken))) if shared => continue,
-                other => other?,
-            };
-            let indexed = self.index.catch_up(&self.ledger).await;
-            drop(lock);
-            let unindexed =
-                |error| StoreError::Unindexed { position: first, source: Box::new(StoreError::from(error)) };
-            return indexed.map(|()| first).map_err(unindexed);
-        }
-        Err(StoreError::Overtaken(OVERTAKEN_LIMIT))
-    }
-
-    /// Answers those whose statements would not count, and takes them out. Returns the position of the first leaf of
-    /// the others. The caller holds the lock.
-    async fn admit(&self, group: &mut Vec<Waiting>) -> Result<u64, StoreError> {
-        let keyring = self.current_keyring().await?;
-        self.settle_log_key(&keyring)?;
-        let first = self.index.size().await?;
-        let statements = group.iter().flat_map(|waiting| &waiting.statements);
-        let mut admission = Admission::load(keyring, &self.index, statements).await?;
-        let mut next = first;
-        for waiting in std::mem::take(group) {
-            match admission.admit(next, &waiting.entries, &waiting.statements) {
-                Ok(()) => {
-                    next += waiting.entries.len() as u64;
-                    group.push(waiting);
-                }
-                Err(error) => {
-                    let _ = waiting.answer.send(Err(Arc::new(error)));
-                }
-            }
-        }
-        Ok(first)
-    }
-
     /// Makes blobs and `entries`, which are made for the place `position`, durable and publishes the checkpoint over
     /// them. The caller holds the lock.
-    async fn append(&self, entries: Vec<LedgerEntry>, position: u64) -> Result<Head, StoreError> {
+    async fn publish(&self, entries: Vec<LedgerEntry>, position: u64) -> Result<Head, StoreError> {
         let (blobs, end) = (self.blobs.clone(), self.end());
         run_blocking(move || {
             blobs.sync()?;
@@ -460,12 +335,18 @@ impl Store {
     /// The keyring of the whole ledger. The caller holds the lock; another process may have appended before, or died
     /// while it did.
     async fn current_keyring(&self) -> Result<Keyring, StoreError> {
+        self.repair_log().await?;
+        self.index.catch_up(&self.ledger).await?;
+        Ok(self.index.keyring().await?)
+    }
+
+    /// Finishes what a process that died began to append. The caller holds the lock.
+    async fn repair_log(&self) -> Result<(), StoreError> {
         if self.ledger.needs_repair()? {
             let end = self.end();
             run_blocking(move || end.load()).await?;
         }
-        self.index.catch_up(&self.ledger).await?;
-        Ok(self.index.keyring().await?)
+        Ok(())
     }
 
     /// Finishes the change of the log key that an interrupted process began: once it is recorded it is done, before it
@@ -524,6 +405,13 @@ fn ledger_of(root: &Path, keys: KnownLogKeys, bucket: Option<&Bucket>) -> Ledger
 
 /// Waits for the right to append. The operating system releases it when the process dies.
 async fn lock(root: &Path) -> Result<File, StoreError> {
+    let path = root.join("lock");
+    let file = File::create(&path).context("open", &path)?;
+    match file.try_lock() {
+        Ok(()) => return Ok(file),
+        Err(TryLockError::WouldBlock) => {}
+        Err(TryLockError::Error(error)) => return Err(error).context("lock", &path)?,
+    }
     let root = root.to_owned();
     run_blocking(move || wait_for_lock(&root)).await
 }
@@ -533,23 +421,6 @@ fn wait_for_lock(root: &Path) -> Result<File, StoreError> {
     let file = File::create(&path).context("open", &path)?;
     file.lock().context("lock", &path)?;
     Ok(file)
-}
-
-/// Whether a commit was refused because this key was revoked.
-fn is_revoked(error: &StoreError, key: &Digest) -> bool {
-    match error {
-        StoreError::Group(inner) => is_revoked(inner, key),
-        StoreError::Keyring(KeyringError::Revoked { key: revoked, .. }) => revoked == key,
-        _ => false,
-    }
-}
-
-/// Runs work that waits for a token, where it may, without holding up the other tasks of this thread.
-fn off_the_loop<T>(work: impl FnOnce() -> T) -> T {
-    match tokio::runtime::Handle::current().runtime_flavor() {
-        tokio::runtime::RuntimeFlavor::MultiThread => tokio::task::block_in_place(work),
-        _ => work(),
-    }
 }
 
 async fn run_blocking<T: Send + 'static>(

@@ -78,13 +78,17 @@ impl Bench {
     fn statements(&mut self) -> Result<Vec<Row>> {
         let mut rows = Vec::new();
         for (callers, entries) in [("1", ONE_CALLER), CALLERS] {
-            let arguments = ["--entries", entries, "--callers", callers, "--batch", "1"];
-            let (measured, answer) = self.append(&format!("statements-{callers}"), &arguments)?;
-            let group = number(&answer, "entries")? / number(&answer, "groups")?;
-            let what = format!("statements signed, appended, indexed: {callers} callers");
-            let result = format!("{:.0}/s, {group:.1} a group", number(&answer, "entries_per_second")?);
-            rows.push(Row { what, result, measured: Some(measured) });
-            rows.push(self.acknowledged(&answer["acknowledged"])?);
+            for (acknowledged, extra) in [("durable", &[] as &[&str]), ("indexed", &["--indexed"])] {
+                let arguments = ["--entries", entries, "--callers", callers, "--batch", "1"];
+                let name = format!("{acknowledged}-{callers}");
+                let (measured, answer) = self.append(&name, &[&arguments, extra].concat())?;
+                let group = number(&answer, "entries")? / number(&answer, "groups")?;
+                let what = format!("statements signed, appended, indexed: {callers} callers");
+                let result = format!("{:.0}/s, {group:.1} a group", number(&answer, "entries_per_second")?);
+                rows.push(Row { what, result, measured: Some(measured) });
+                let what = format!("  acknowledged when {acknowledged}");
+                rows.push(Row { what, ..self.acknowledged(&answer["acknowledged"])? });
+            }
         }
         Ok(rows)
     }

@@ -49,7 +49,7 @@ impl RunRecord {
         Ok(digest)
     }
 
-    /// Waits until everything that was handed over is durable.
+    /// Waits until everything that was handed over is durable and indexed.
     pub(super) async fn finish(&mut self) -> Result<(), Failure> {
         let Some(Open { sender, task }) = self.open.take() else { return Ok(()) };
         drop(sender);
@@ -60,10 +60,10 @@ impl RunRecord {
 async fn commit(store: Store, mut receiver: mpsc::UnboundedReceiver<Statement>) -> Result<(), StoreError> {
     let mut group = Vec::new();
     while receiver.recv_many(&mut group, GROUP_LIMIT).await > 0 {
-        store.commit(&group, store.builder()).await?;
+        store.append(&group, store.builder()).await?;
         group.clear();
     }
-    Ok(())
+    store.indexed().await
 }
 
 /// The digest that the statement will have in the ledger.

@@ -38,6 +38,8 @@ pub(super) struct Projection<'a> {
     reached: State,
     /// What the ledger reached when it was last looked at.
     end: State,
+    /// The keys among what the rows reach.
+    keyring: Keyring,
     /// Whether the rows are made anew: then readers must not see a part of them.
     anew: bool,
 }
@@ -62,19 +64,20 @@ impl<'a> Projection<'a> {
         // Changes nothing; the row stays locked until the transaction ends.
         transaction.execute("UPDATE state SET size = size", Vec::new()).await?;
         let end = State::of(ledger)?;
-        Ok(Self { transaction, ledger, reached: State::empty(), end, anew: false })
+        let (reached, keyring) = (State::empty(), Keyring::default());
+        Ok(Self { transaction, ledger, reached, end, keyring, anew: false })
     }
 
     /// Goes on where the rows end; from the start if they are not this ledger's, or cannot be read.
     pub(super) async fn resume(&mut self) -> Result<(), IndexError> {
         let state = read_state(self.transaction.fetch(READ_STATE, Vec::new()).await?);
         let keys = read_keyring(&self.transaction.fetch(READ_KEYS, Vec::new()).await?);
-        match state {
-            Some(state) if keys.is_ok() && self.holds(&state)? && !self.is_bulk(&state) => {
-                self.reached = state;
+        match (state, keys) {
+            (Some(state), Ok(keyring)) if self.holds(&state)? && !self.is_bulk(&state) => {
+                (self.reached, self.keyring) = (state, keyring);
                 Ok(())
             }
-            Some(_) | None => self.clear().await,
+            (Some(_) | None, Ok(_) | Err(_)) => self.clear().await,
         }
     }
 
@@ -91,16 +94,15 @@ impl<'a> Projection<'a> {
         // The row itself stays: those who wait for it would find no lock in a new one.
         let sql = "INSERT INTO state (id, size, root) VALUES (1, $1, $2) \
                    ON CONFLICT (id) DO UPDATE SET size = excluded.size, root = excluded.root";
-        self.reached = State::empty();
+        (self.reached, self.keyring) = (State::empty(), Keyring::default());
         self.anew = true;
         self.transaction.execute(sql, vec![0_i64.into(), self.reached.root.to_string().into()]).await
     }
 
     /// Projects some thousand entries, or all if the rows are made anew.
     pub(super) async fn run(&mut self) -> Result<(), IndexError> {
-        let mut keyring = read_keyring(&self.transaction.fetch(READ_KEYS, Vec::new()).await?)?;
         while !self.is_done() {
-            self.chunk(&mut keyring).await?;
+            self.chunk().await?;
             if !self.anew {
                 break;
             }
@@ -114,6 +116,11 @@ impl<'a> Projection<'a> {
     /// Whether the rows reach what the ledger had when it was last looked at.
     pub(super) fn is_done(&self) -> bool {
         self.reached.size == self.end.size
+    }
+
+    /// The ledger position that the rows reach.
+    pub(super) fn size(&self) -> u64 {
+        self.reached.size
     }
 
     pub(super) async fn commit(self) -> Result<(), IndexError> {
@@ -132,7 +139,7 @@ impl<'a> Projection<'a> {
         Ok(self.ledger.root_at(size, self.end.size)?)
     }
 
-    async fn chunk(&mut self, keyring: &mut Keyring) -> Result<(), IndexError> {
+    async fn chunk(&mut self) -> Result<(), IndexError> {
         let to = self.end.size.min(self.reached.size + CHUNK_ENTRIES);
         let mut batch = Batch::default();
         let mut from = self.reached.size;
@@ -142,11 +149,11 @@ impl<'a> Projection<'a> {
             for (position, (leaf, statement)) in (from..).zip(entries) {
                 let entry = Entry { position, statement: leaf.data, key: leaf.key.id() };
                 if let Some(statement) = &statement {
-                    keyring
+                    self.keyring
                         .apply_statement(position, &entry.key, statement)
                         .map_err(|source| IndexError::Key { position, source })?;
                 }
-                apply::apply(&mut batch, &entry, statement.as_ref(), keyring);
+                apply::apply(&mut batch, &entry, statement.as_ref(), &self.keyring);
             }
             batch.flush(&mut self.transaction).await?;
             from = until;

@@ -8,6 +8,7 @@ use lineal_facts::Statement;
 use tokio::sync::oneshot;
 
 use super::StoreError;
+use super::admission::Admission;
 use crate::ledger::LedgerEntry;
 
 /// Most statements in one group commit; more wait for the next one.
@@ -18,7 +19,8 @@ const GROUP_LIMIT: usize = 4096;
 pub(super) struct CommitQueue {
     /// Short critical sections only, never across an await.
     pub(super) waiting: Mutex<VecDeque<Waiting>>,
-    pub(super) leader: tokio::sync::Mutex<()>,
+    /// With what the last leader knew of the ledger's end.
+    pub(super) leader: tokio::sync::Mutex<Option<Admission>>,
     /// Groups that were written.
     pub(super) groups: AtomicU64,
 }

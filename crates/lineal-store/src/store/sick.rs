@@ -61,9 +61,21 @@ impl Store {
         // Nothing is signed with it.
         let first = || ledger.leaf(0, ledger.head().ok()??.size).ok().map(|leaf| leaf.key);
         let builder = Arc::new(SystemSigner::new(&keys, SYSTEM_HOLDER, current.or_else(first))?);
-        let (root, successor, queue, writer) =
-            (root.to_owned(), Arc::default(), Arc::default(), Arc::default());
-        Ok(Self { root, blobs, ledger, index, keys, builder, successor, queue, index_trouble, writer })
+        let (root, successor, writer) = (root.to_owned(), Arc::default(), Arc::default());
+        let (queue, indexing) = (Arc::default(), Arc::default());
+        Ok(Self {
+            root,
+            blobs,
+            ledger,
+            index,
+            keys,
+            builder,
+            successor,
+            queue,
+            indexing,
+            index_trouble,
+            writer,
+        })
     }
 
     /// [`Store::open_in`] with an index that is made anew. A damaged file is replaced; processes that have it open must

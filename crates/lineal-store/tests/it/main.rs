@@ -5,11 +5,13 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests panic like tests")]
 
+mod appends;
 mod bucket;
 mod conformance;
 mod damage;
 mod encryption;
 mod fixture;
+mod kill;
 mod postgres;
 mod s3;
 mod server;

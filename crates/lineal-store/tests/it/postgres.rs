@@ -47,7 +47,7 @@ async fn a_connection_killed_within_a_projection_leaves_the_old_rows() {
             tokio::spawn(async move {
                 match rebuild {
                     true => index.rebuild(writer.ledger()).await,
-                    false => index.catch_up(writer.ledger()).await,
+                    false => index.catch_up(writer.ledger()).await.map(|_| ()),
                 }
             })
         };
