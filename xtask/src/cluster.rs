@@ -37,7 +37,7 @@ enum Task {
         /// With the data that `down --keep` left: a node's reboot.
         #[arg(long)]
         kept: bool,
-        /// `modules`: containerd 2 and runc 1.5, for image volumes and user namespaces.
+        /// `modules`: containerd 2 and runc 1.5, for image volumes and user namespaces. `--kept`: as it was.
         #[arg(long, value_enum, default_value_t = Containerd::Debian)]
         containerd: Containerd,
         /// For everything to be ready.
@@ -70,6 +70,11 @@ enum Task {
     Logs {
         /// `kubelet`, `kube-apiserver`, ...
         part: Option<String>,
+    },
+    /// Kill a part, as a fault; it is started again.
+    Kill {
+        /// `kubelet`, `kube-apiserver`, `containerd`, ... as `status` names them.
+        part: String,
     },
     /// Make or upload images, without an image engine.
     Image {
@@ -141,6 +146,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
         }
         Task::Load { images } => inside::load(&place, images),
         Task::Logs { part } => logs(&place, part.as_deref()),
+        Task::Kill { part } => life::kill(&place, part),
         Task::Image { task } => image(&place, task),
         Task::Check { containerd, keep_failed, python } => {
             let (containerd, keep_failed, python) = (*containerd, *keep_failed, *python);
@@ -150,6 +156,9 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
 }
 
 fn status(place: &Place) -> Result<()> {
+    for (name, folder) in machine::running()?.iter().filter(|(name, _)| *name != place.name.to_string()) {
+        println!("cluster {name} runs too, in {folder}");
+    }
     let Some(init) = place.init() else { bail!("cluster {} is down", place.name) };
     let stage = if place.at("ready").exists() { "up" } else { "starting" };
     println!("cluster {} is {stage} (process {}) in {}", place.name, init.pid, place.state.display());

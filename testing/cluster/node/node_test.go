@@ -107,6 +107,34 @@ func TestKubeconfigNeedsNoOtherFile(t *testing.T) {
 	}
 }
 
+func TestEveryFileThatAPartIsGivenIsWritten(t *testing.T) {
+	p := newPlace(t)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.prepare(&relay{listener: listener}); err != nil {
+		t.Fatal(err)
+	}
+	words := append(append(p.apiServer(), p.kubelet()...), append(p.controllerManager(), p.client("kube-scheduler")...)...)
+	files := 0
+	for _, word := range words {
+		if _, path, has := strings.Cut(word, "="); has && strings.HasPrefix(path, p.state) {
+			files++
+			if _, err := os.Stat(path); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	if files < 20 {
+		t.Fatalf("only %d files were named", files)
+	}
+	corefile, _ := os.ReadFile(p.conf("Corefile"))
+	if want := "kubeconfig " + p.conf("admin.kubeconfig") + " cluster"; !strings.Contains(string(corefile), want) {
+		t.Fatalf("no %q in %s", want, corefile)
+	}
+}
+
 func TestSupervisorStartsAgainAndReaps(t *testing.T) {
 	p := newPlace(t)
 	reader, writer, err := os.Pipe()

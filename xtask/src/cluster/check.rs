@@ -20,7 +20,7 @@ use crate::workspace::Workspace;
 /// What a cluster must be able to do; each says what it saw.
 type Behaviour = (&'static str, fn(&Subject) -> Result<String>);
 
-const BEHAVIOURS: [Behaviour; 9] = [
+const BEHAVIOURS: [Behaviour; 10] = [
     ("exec", behaviour::exec),
     ("deployment, service, DNS, job", behaviour::service_and_dns),
     ("network policy", behaviour::network_policy),
@@ -28,6 +28,7 @@ const BEHAVIOURS: [Behaviour; 9] = [
     ("pull by digest", behaviour::pull_by_digest),
     ("pod failure policy", behaviour::failure_policy),
     ("suspended job", behaviour::suspended),
+    ("killed API server", behaviour::killed_api_server),
     ("two at once", two_at_once),
     ("reboot", reboot),
 ];

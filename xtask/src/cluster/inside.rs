@@ -7,35 +7,30 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::place::Place;
+use super::place::{Place, Process};
 use crate::shell;
 
 /// A program in the cluster's network, mounts and processes, with `kubectl`, `ctr` and `KUBECONFIG`.
 ///
 /// Whoever kills this command kills the program: `nsenter` has it as a child, and would leave it behind.
 pub(crate) fn command(place: &Place, program: &OsStr) -> Result<Command> {
-    let init = place.running()?;
-    let mut command = Command::new("nsenter");
-    // Not `ip netns exec`, which mounts a new /sys and hides the cgroups.
-    command.args([
-        "--target",
-        &init.pid.to_string(),
-        "--net",
-        "--mount",
-        "--pid",
-        "--uts",
-        "--",
-        "env",
-        "-C",
-    ]);
-    // The root of another mount namespace has another working directory.
-    command.arg(std::env::current_dir().context("no working directory")?);
-    command.args(["setpriv", "--pdeathsig", "KILL", "--"]).arg(program);
-    command.env("KUBECONFIG", place.kubeconfig()).env("PATH", path(place));
+    let folder = std::env::current_dir().context("no working directory")?;
+    let mut command = enter(place.running()?, &folder);
+    command.arg(program).env("KUBECONFIG", place.kubeconfig()).env("PATH", path(place));
     command
         .env("CONTAINERD_ADDRESS", "/run/containerd/containerd.sock")
         .env("CONTAINERD_NAMESPACE", "k8s.io");
     Ok(command)
+}
+
+/// What goes before a program that is to run inside, in this folder.
+fn enter(init: Process, folder: &Path) -> Command {
+    let mut command = Command::new("nsenter");
+    // Not `ip netns exec`, which mounts a new /sys and hides the cgroups.
+    command.args(["--target", &init.pid.to_string(), "--net", "--mount", "--pid", "--uts", "--"]);
+    // The root of another mount namespace has another working directory.
+    command.args(["env", "-C"]).arg(folder).args(["setpriv", "--pdeathsig", "KILL", "--"]);
+    command
 }
 
 /// `kubectl` outside of the cluster's network.
@@ -86,3 +81,6 @@ fn path(place: &Place) -> std::ffi::OsString {
     }
     path
 }
+
+#[cfg(test)]
+mod tests;

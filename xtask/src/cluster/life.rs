@@ -12,10 +12,19 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 
 use super::machine::{self, Seat};
-use super::place::Place;
+use super::place::{Place, Process};
+use super::processes;
 use crate::setup::{self, Containerd, Programs};
 use crate::shell;
 use crate::workspace::Workspace;
+
+/// Which containerd a cluster has, for `up --kept`.
+const CONTAINERD: &str = "containerd";
+const DEBIAN: &str = "debian\n";
+const MODULES: &str = "modules\n";
+
+/// The first process: with it the cluster would end.
+const FIRST: &str = "node";
 
 /// How a cluster is started.
 #[derive(Debug, Clone, Copy)]
@@ -40,11 +49,13 @@ pub(crate) fn up(workspace: &Workspace, place: &Place, start: Start) -> Result<(
         }
         bail!("cluster {0} is starting or stuck; `cargo xtask cluster down --name {0}` ends it", place.name);
     }
-    let programs = setup::cluster(workspace, start.containerd)?;
+    let containerd = if start.kept { kept_containerd(place)? } else { start.containerd };
+    let programs = setup::cluster(workspace, containerd)?;
     let seat = Seat::take(place)?;
     let begun = Instant::now();
     eprintln!("starting cluster {}", place.name);
-    if let Err(error) = prepare(place, &programs, start.kept).and_then(|()| run(place, start, seat)) {
+    let prepared = prepare(place, &programs, Start { containerd, ..start });
+    if let Err(error) = prepared.and_then(|()| run(place, start, seat)) {
         // Its folder stays, for the logs.
         stop(place)?;
         return Err(error
@@ -76,6 +87,15 @@ pub(crate) fn down(place: &Place, keep: bool) -> Result<()> {
     Ok(())
 }
 
+/// Kills a part; the first process starts it again.
+pub(crate) fn kill(place: &Place, part: &str) -> Result<()> {
+    let found = processes::named(&processes::below(place.running()?), part);
+    if found.is_empty() || part == FIRST {
+        bail!("no part `{part}` runs; `cargo xtask cluster status` names them");
+    }
+    found.iter().try_for_each(Process::kill)
+}
+
 /// Kills the first process, and with it all others; clears up on the machine.
 fn stop(place: &Place) -> Result<bool> {
     let init = place.init();
@@ -92,12 +112,19 @@ fn stop(place: &Place) -> Result<bool> {
     Ok(init.is_some())
 }
 
-/// The cluster's folder, with all programs.
-fn prepare(place: &Place, programs: &Programs, kept: bool) -> Result<()> {
-    if kept && !place.at("keys/complete").exists() {
-        bail!("nothing is kept of cluster {}; start it without `--kept`", place.name);
+/// The containerd that wrote the data: another version may not read it.
+fn kept_containerd(place: &Place) -> Result<Containerd> {
+    let kept = place.at("keys/complete").exists().then(|| fs::read_to_string(place.at(CONTAINERD)));
+    match kept.and_then(Result::ok).as_deref() {
+        Some(DEBIAN) => Ok(Containerd::Debian),
+        Some(MODULES) => Ok(Containerd::Modules),
+        _ => bail!("nothing is kept of cluster {}; start it without `--kept`", place.name),
     }
-    if !kept && place.state.exists() {
+}
+
+/// The cluster's folder, with all programs.
+fn prepare(place: &Place, programs: &Programs, start: Start) -> Result<()> {
+    if !start.kept && place.state.exists() {
         fs::remove_dir_all(&place.state)?;
     }
     let bin = place.at("bin");
@@ -107,6 +134,7 @@ fn prepare(place: &Place, programs: &Programs, kept: bool) -> Result<()> {
     for folder in [&bin, &place.at("log"), &place.at("data")] {
         fs::create_dir_all(folder).with_context(|| format!("cannot create `{}`", folder.display()))?;
     }
+    fs::write(place.at(CONTAINERD), if start.containerd == Containerd::Modules { MODULES } else { DEBIAN })?;
     for folder in &programs.folders {
         for entry in fs::read_dir(folder).with_context(|| format!("no `{}`", folder.display()))? {
             let entry = entry?;
@@ -133,13 +161,7 @@ fn hold(from: &Path, to: &Path) -> Result<()> {
 fn run(place: &Place, start: Start, seat: Seat) -> Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").context("no port is free")?;
     let log = File::options().create(true).append(true).open(place.at("log/node.log"))?;
-    // `setsid`: an interrupt from the keyboard is not for the cluster.
-    let mut command = Command::new("setsid");
-    command.args(["unshare", "--mount", "--net", "--pid", "--uts", "--ipc", "--fork", "--kill-child"]);
-    command.arg(place.at("bin/node")).arg("up").arg("--state").arg(&place.state);
-    command.args(["--cgroup", &place.cgroup()]);
-    command.args(["--relay", &inherited(&listener)?, "--seat", &inherited(seat.file())?]);
-    command.args(["--limit", &format!("{}s", start.limit_seconds)]);
+    let mut command = first_process(place, start, [inherited(&listener)?, inherited(seat.file())?]);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).current_dir("/");
     let mut child = command.spawn().with_context(|| format!("cannot start `{}`", shell::line(&command)))?;
     drop((listener, seat));
@@ -158,9 +180,23 @@ fn run(place: &Place, start: Start, seat: Seat) -> Result<()> {
     bail!("its first process ended\n--- node\n{}", place.log_tail("node"))
 }
 
+/// The first process, in namespaces of its own; it gets the descriptors of the relay's listener and of the seat.
+fn first_process(place: &Place, start: Start, [relay, seat]: [String; 2]) -> Command {
+    // An interrupt from the keyboard is not for the cluster.
+    let mut command = Command::new("setsid");
+    command.args(["unshare", "--mount", "--net", "--pid", "--uts", "--ipc", "--fork", "--kill-child"]);
+    command.arg(place.at("bin").join(FIRST)).arg("up").arg("--state").arg(&place.state);
+    command.args(["--cgroup", &place.cgroup(), "--relay", &relay, "--seat", &seat]);
+    command.args(["--limit", &format!("{}s", start.limit_seconds)]);
+    command
+}
+
 /// The number of a descriptor that the next program keeps.
 fn inherited(file: &impl AsFd) -> Result<String> {
     let file = file.as_fd();
     rustix::io::fcntl_setfd(file, rustix::io::FdFlags::empty())?;
     Ok(file.as_raw_fd().to_string())
 }
+
+#[cfg(test)]
+mod tests;

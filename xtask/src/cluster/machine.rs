@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -55,10 +55,13 @@ impl Seat {
         let _lock = lock()?;
         let path = seats().join(place.name.to_string());
         fs::create_dir_all(seats())?;
-        let file = File::options().create(true).truncate(false).write(true).open(&path)?;
+        let mut file = File::options().create(true).truncate(false).write(true).open(&path)?;
         if !free(&file)? {
-            bail!("a cluster `{0}` runs already; `cargo xtask cluster down --name {0}` ends it", place.name);
+            let elsewhere = read(&path).unwrap_or_default();
+            bail!("a cluster `{}` runs already, in `{}`; take another name", place.name, elsewhere.trim());
         }
+        file.set_len(0)?;
+        writeln!(file, "{}", place.state.display())?;
         let undo = Path::new(FOLDER).join(UNDO);
         if !undo.exists() {
             fs::write(&undo, record()?.to_string())?;
@@ -102,6 +105,23 @@ pub(crate) fn leave(place: &Place) -> Result<()> {
         restore(&serde_json::from_str(&text).with_context(|| format!("`{}` is damaged", undo.display()))?)?;
     }
     fs::remove_dir_all(FOLDER).context("cannot remove the clusters' folder")
+}
+
+/// All clusters that run: name and folder.
+pub(crate) fn running() -> Result<Vec<(String, String)>> {
+    let mut found = Vec::new();
+    if is_used() {
+        let _lock = lock()?;
+        for entry in fs::read_dir(seats()).into_iter().flatten() {
+            let entry = entry?;
+            if !free(&File::open(entry.path())?)? {
+                let folder = read(&entry.path()).unwrap_or_default().trim().to_owned();
+                found.push((entry.file_name().to_string_lossy().into_owned(), folder));
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
 }
 
 /// The sysctls that clusters change, as they are now.

@@ -83,12 +83,12 @@ impl Place {
     }
 
     /// The cluster's first process, if it runs.
-    pub(crate) fn init(&self) -> Option<Init> {
-        Init::read(&fs::read_to_string(self.at("init")).ok()?).filter(Init::runs)
+    pub(crate) fn init(&self) -> Option<Process> {
+        Process::read(&fs::read_to_string(self.at("init")).ok()?).filter(Process::runs)
     }
 
     /// The first process of a cluster that is up.
-    pub(crate) fn running(&self) -> Result<Init> {
+    pub(crate) fn running(&self) -> Result<Process> {
         match self.init() {
             Some(init) if self.at("ready").exists() => Ok(init),
             _ => {
@@ -106,14 +106,14 @@ impl Place {
 
 /// A process that cannot be mistaken for a later one with the same number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Init {
+pub(crate) struct Process {
     /// Its number on the machine.
     pub(crate) pid: i32,
     /// When it began, in clock ticks since the machine did.
     began: u64,
 }
 
-impl Init {
+impl Process {
     /// `PID BEGAN`, as the process itself writes it.
     fn read(text: &str) -> Option<Self> {
         let (pid, began) = text.trim().split_once(' ')?;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use super::place::{Init, read, stat_field};
+use super::place::{Process, read, stat_field};
 
 /// What one program takes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub(crate) struct Usage {
 }
 
 /// All processes below one, itself too.
-pub(crate) fn below(init: Init) -> Vec<Init> {
+pub(crate) fn below(init: Process) -> Vec<Process> {
     let mut parents = BTreeMap::new();
     for pid in pids() {
         let stat = read(Path::new(&format!("/proc/{pid}/stat")));
@@ -24,11 +24,11 @@ pub(crate) fn below(init: Init) -> Vec<Init> {
             parents.insert(pid, parent);
         }
     }
-    descendants(&parents, init.pid).into_iter().filter_map(Init::of).collect()
+    descendants(&parents, init.pid).into_iter().filter_map(Process::of).collect()
 }
 
 /// Memory by program, the largest first.
-pub(crate) fn memory(processes: &[Init]) -> Vec<(String, Usage)> {
+pub(crate) fn memory(processes: &[Process]) -> Vec<(String, Usage)> {
     let mut programs: BTreeMap<String, Usage> = BTreeMap::new();
     for process in processes {
         let file = |name: &str| read(Path::new(&format!("/proc/{}/{name}", process.pid)));
@@ -43,7 +43,16 @@ pub(crate) fn memory(processes: &[Init]) -> Vec<(String, Usage)> {
     programs
 }
 
-/// Processes whose command line or environment's `PATH` names a folder.
+/// Those that run a program, or a part of our large one.
+pub(crate) fn named(processes: &[Process], name: &str) -> Vec<Process> {
+    let runs = |process: &&Process| {
+        let line = read(Path::new(&format!("/proc/{}/cmdline", process.pid)));
+        line.is_some_and(|line| program(&line) == name)
+    };
+    processes.iter().filter(runs).copied().collect()
+}
+
+/// Processes whose command line names a folder.
 pub(crate) fn naming(folder: &Path) -> BTreeSet<i32> {
     let text = folder.to_string_lossy();
     let own = std::process::id().cast_signed();

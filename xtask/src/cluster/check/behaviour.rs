@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::objects::{self, PROBE};
 use super::subject::{LIMIT, Subject};
 use crate::cluster::image::{Entry, Image, python};
-use crate::cluster::inside;
+use crate::cluster::{inside, life};
 use crate::shell;
 
 /// The exit code by which a step says that another attempt is pointless.
@@ -178,6 +178,19 @@ pub(super) fn suspended(subject: &Subject) -> Result<String> {
     subject.kubectl(&["patch", "job", "later", "--patch={\"spec\":{\"suspend\":false}}"])?;
     subject.kubectl(&["wait", "--for=condition=Complete", "job/later", "--timeout=60s"])?;
     Ok(format!("complete {:.1} s after it was resumed", begun.elapsed().as_secs_f64()))
+}
+
+/// The API server is started again, and what ran goes on.
+pub(super) fn killed_api_server(subject: &Subject) -> Result<String> {
+    let uid = ["get", "deployment", "hello", "--output=jsonpath={.metadata.uid}"];
+    let before = subject.kubectl(&uid)?;
+    let begun = Instant::now();
+    life::kill(&subject.place, "kube-apiserver")?;
+    ensure!(subject.kubectl(&uid).is_err(), "the API server answers after it was killed");
+    let after =
+        subject.eventually("the API server answers again", LIMIT, || Ok(subject.kubectl(&uid).ok()))?;
+    ensure!(before == after, "the deployment is another one");
+    Ok(format!("answers after {:.1} s", begun.elapsed().as_secs_f64()))
 }
 
 /// Another image's files as a volume; it needs a newer containerd.

@@ -6,7 +6,7 @@ use std::fs;
 use anyhow::{Context, Result, bail};
 
 use crate::cluster::machine;
-use crate::cluster::place::{Init, Place};
+use crate::cluster::place::{Place, Process};
 use crate::cluster::processes;
 
 /// The machine at one moment.
@@ -31,7 +31,7 @@ impl Machine {
     }
 
     /// Names everything of a cluster that is still there, and every change since this look.
-    pub(super) fn compare(&self, place: &Place, processes: &[Init]) -> Result<String> {
+    pub(super) fn compare(&self, place: &Place, processes: &[Process]) -> Result<String> {
         let now = Self::look()?;
         let mut left = Vec::new();
         left.extend(processes.iter().filter(|p| p.runs()).map(|p| format!("process {}", p.pid)));

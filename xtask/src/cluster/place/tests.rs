@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::{Init, Name, eventually, stat_field};
+use super::{Name, Process, eventually, stat_field};
 
 const STAT: &str = "812 (a) (b) S 1 812 812 0 -1 4194560 9 0 0 0 3 4 0 0 20 0 7 0 55021 1 2 3";
 
@@ -25,16 +25,16 @@ fn fields_are_counted_behind_the_name() {
 
 #[test]
 fn a_process_is_its_number_and_its_beginning() {
-    let own = Init::of(std::process::id().cast_signed()).unwrap();
+    let own = Process::of(std::process::id().cast_signed()).unwrap();
     assert!(own.runs());
     let text = format!("{} {}\n", own.pid, own.began);
-    assert_eq!(Init::read(&text), Some(own));
-    let later = Init { began: own.began + 1, ..own };
+    assert_eq!(Process::read(&text), Some(own));
+    let later = Process { began: own.began + 1, ..own };
     assert!(!later.runs());
     later.kill().unwrap();
     assert!(own.runs(), "this process would have been killed");
     for text in ["", "1", "a b", "1 2 3"] {
-        assert_eq!(Init::read(text), None, "{text}");
+        assert_eq!(Process::read(text), None, "{text}");
     }
 }
 
