@@ -120,10 +120,12 @@ impl Process {
         Some(Self { pid: pid.parse().ok()?, began: began.parse().ok()? })
     }
 
-    /// The process that has this number now.
+    /// The process that has this number now. One that has ended keeps its number until its parent asks for it; it does
+    /// not count.
     pub(crate) fn of(pid: i32) -> Option<Self> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        Some(Self { pid, began: stat_field(&stat, 22)?.parse().ok()? })
+        let ended = ["Z", "X"].contains(&stat_field(&stat, 3)?);
+        Some(Self { pid, began: stat_field(&stat, 22)?.parse().ok()? }).filter(|_| !ended)
     }
 
     /// Whether it has not ended.

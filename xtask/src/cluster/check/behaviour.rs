@@ -10,9 +10,11 @@ use serde_json::{Value, json};
 use super::objects::{self, PROBE};
 use super::subject::{LIMIT, Subject};
 use crate::cluster::image::{Entry, Image, python};
-use crate::cluster::{inside, life};
+use crate::cluster::place::Process;
+use crate::cluster::{inside, life, processes};
 use crate::shell;
 
+const API_SERVER: &str = "kube-apiserver";
 /// The exit code by which a step says that another attempt is pointless.
 const HOPELESS: &str = "42";
 
@@ -184,11 +186,17 @@ pub(super) fn suspended(subject: &Subject) -> Result<String> {
 pub(super) fn killed_api_server(subject: &Subject) -> Result<String> {
     let uid = ["get", "deployment", "hello", "--output=jsonpath={.metadata.uid}"];
     let before = subject.kubectl(&uid)?;
+    let servers = || -> Result<Vec<Process>> {
+        Ok(processes::named(&processes::below(subject.place.running()?), API_SERVER))
+    };
+    let killed = servers()?;
     let begun = Instant::now();
-    life::kill(&subject.place, "kube-apiserver")?;
-    ensure!(subject.kubectl(&uid).is_err(), "the API server answers after it was killed");
+    life::kill(&subject.place, API_SERVER)?;
+    ensure!(!killed.is_empty() && !killed.iter().any(Process::runs), "it runs after it was killed");
     let after =
         subject.eventually("the API server answers again", LIMIT, || Ok(subject.kubectl(&uid).ok()))?;
+    let again = servers()?;
+    ensure!(again.len() == 1 && again != killed, "{again:?} answers, {killed:?} was killed");
     ensure!(before == after, "the deployment is another one");
     Ok(format!("answers after {:.1} s", begun.elapsed().as_secs_f64()))
 }

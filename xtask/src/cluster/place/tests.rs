@@ -1,3 +1,4 @@
+use std::process::Command;
 use std::time::Duration;
 
 use super::{Name, Process, eventually, stat_field};
@@ -36,6 +37,16 @@ fn a_process_is_its_number_and_its_beginning() {
     for text in ["", "1", "a b", "1 2 3"] {
         assert_eq!(Process::read(text), None, "{text}");
     }
+}
+
+#[test]
+fn a_killed_process_does_not_run_even_before_its_parent_asks() {
+    let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
+    let process = Process::of(child.id().cast_signed()).unwrap();
+    process.kill().unwrap();
+    assert!(!process.runs(), "it was not waited for yet, but it has ended");
+    child.wait().unwrap();
+    process.kill().unwrap();
 }
 
 #[test]
