@@ -102,14 +102,20 @@ fn stop(place: &Place) -> Result<bool> {
     if let Some(init) = init {
         init.kill()?;
     }
+    forget(place)?;
+    machine::leave(place)?;
+    Ok(init.is_some())
+}
+
+/// Removes what said that it runs.
+fn forget(place: &Place) -> Result<()> {
     for name in ["ready", "init"] {
         let file = place.at(name);
         if file.exists() {
             fs::remove_file(file)?;
         }
     }
-    machine::leave(place)?;
-    Ok(init.is_some())
+    Ok(())
 }
 
 /// The containerd that wrote the data: another version may not read it.
@@ -127,6 +133,7 @@ fn prepare(place: &Place, programs: &Programs, start: Start) -> Result<()> {
     if !start.kept && place.state.exists() {
         fs::remove_dir_all(&place.state)?;
     }
+    forget(place)?;
     let bin = place.at("bin");
     if bin.exists() {
         fs::remove_dir_all(&bin)?;

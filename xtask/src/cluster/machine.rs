@@ -20,6 +20,8 @@ use super::place::{Place, eventually, read};
 /// Gone with the machine's next start, as are the sysctls.
 const FOLDER: &str = "/run/lineal-cluster";
 const UNDO: &str = "undo.json";
+/// Where sysctls are.
+const SYSTEM: &str = "/proc/sys";
 /// The kubelet sets these.
 const SYSCTLS: [&str; 6] = [
     "vm/overcommit_memory",
@@ -52,6 +54,8 @@ pub(crate) struct Seat(File);
 impl Seat {
     /// Takes a seat and prepares the machine; refused while a cluster of that name runs, wherever its folder is.
     pub(crate) fn take(place: &Place) -> Result<Self> {
+        // It may have been killed just now.
+        await_end(place)?;
         let _lock = lock()?;
         let path = seats().join(place.name.to_string());
         fs::create_dir_all(seats())?;
@@ -64,7 +68,7 @@ impl Seat {
         writeln!(file, "{}", place.state.display())?;
         let undo = Path::new(FOLDER).join(UNDO);
         if !undo.exists() {
-            fs::write(&undo, record()?.to_string())?;
+            fs::write(&undo, record(Path::new(SYSTEM)).to_string())?;
         }
         for folder in COVERED {
             fs::create_dir_all(folder).with_context(|| format!("cannot create `{folder}`"))?;
@@ -81,12 +85,8 @@ impl Seat {
 
 /// Clears up behind a cluster that has ended; behind all of them if it was the last.
 pub(crate) fn leave(place: &Place) -> Result<()> {
+    await_end(place)?;
     remove_cgroups(&place.cgroup())?;
-    let own = seats().join(place.name.to_string());
-    eventually("the cluster's seat is free", SEAT_LIMIT, || match File::open(&own) {
-        Ok(seat) => Ok(free(&seat)?.then_some(())),
-        Err(_) => Ok(Some(())),
-    })?;
     let _lock = lock()?;
     let mut taken = false;
     for entry in fs::read_dir(seats()).into_iter().flatten() {
@@ -102,7 +102,9 @@ pub(crate) fn leave(place: &Place) -> Result<()> {
     }
     let undo = Path::new(FOLDER).join(UNDO);
     if let Some(text) = read(&undo) {
-        restore(&serde_json::from_str(&text).with_context(|| format!("`{}` is damaged", undo.display()))?)?;
+        let before = serde_json::from_str(&text);
+        let before = before.with_context(|| format!("`{}` is damaged", undo.display()))?;
+        restore(&before, Path::new(SYSTEM))?;
     }
     fs::remove_dir_all(FOLDER).context("cannot remove the clusters' folder")
 }
@@ -124,9 +126,24 @@ pub(crate) fn running() -> Result<Vec<(String, String)>> {
     Ok(found)
 }
 
+/// Waits until the kernel has ended a cluster; one of that name in another folder is none of ours.
+fn await_end(place: &Place) -> Result<()> {
+    let own = seats().join(place.name.to_string());
+    let folder = place.state.display().to_string();
+    eventually(&format!("the cluster `{}` has ended", place.name), SEAT_LIMIT, || {
+        let Ok(seat) = File::open(&own) else { return Ok(Some(())) };
+        let is_free = free(&seat)?;
+        let found = read(&own).unwrap_or_default();
+        if !is_free && !found.trim().is_empty() && found.trim() != folder {
+            bail!("the cluster `{}` that runs is another one, in `{}`", place.name, found.trim());
+        }
+        Ok(is_free.then_some(()))
+    })
+}
+
 /// The sysctls that clusters change, as they are now.
 pub(crate) fn sysctls() -> Vec<(&'static str, String)> {
-    SYSCTLS.iter().filter_map(|name| Some((*name, read(&sysctl(name))?))).collect()
+    values(Path::new(SYSTEM))
 }
 
 /// Those of the covered folders that exist.
@@ -144,8 +161,8 @@ pub(crate) fn cgroups(name: &str) -> Vec<PathBuf> {
     hierarchies().into_iter().map(|at| at.join(name)).filter(|path| path.is_dir()).collect()
 }
 
-fn sysctl(name: &str) -> PathBuf {
-    Path::new("/proc/sys").join(name)
+fn values(system: &Path) -> Vec<(&'static str, String)> {
+    SYSCTLS.iter().filter_map(|name| Some((*name, read(&system.join(name))?))).collect()
 }
 
 fn seats() -> PathBuf {
@@ -178,22 +195,22 @@ fn lock() -> Result<File> {
 }
 
 /// How the machine is before the first cluster.
-fn record() -> Result<Value> {
-    let values: Map<String, Value> =
-        sysctls().into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect();
+fn record(system: &Path) -> Value {
+    let before: Map<String, Value> =
+        values(system).into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect();
     let mut missing: Vec<String> = Vec::new();
     for folder in COVERED {
         let above = Path::new(folder).ancestors().take_while(|path| !path.is_dir());
         missing.extend(above.map(|path| path.to_string_lossy().into_owned()));
     }
-    Ok(json!({"folders": missing, "sysctls": values}))
+    json!({"folders": missing, "sysctls": before})
 }
 
-fn restore(before: &Value) -> Result<()> {
+fn restore(before: &Value, system: &Path) -> Result<()> {
     for (name, value) in before["sysctls"].as_object().into_iter().flatten() {
         let value = value.as_str().unwrap_or_default();
-        if SYSCTLS.contains(&name.as_str()) && read(&sysctl(name)).as_deref() != Some(value) {
-            fs::write(sysctl(name), value).with_context(|| format!("cannot set `{name}` back"))?;
+        if SYSCTLS.contains(&name.as_str()) && read(&system.join(name)).as_deref() != Some(value) {
+            fs::write(system.join(name), value).with_context(|| format!("cannot set `{name}` back"))?;
         }
     }
     for folder in before["folders"].as_array().into_iter().flatten().filter_map(Value::as_str) {

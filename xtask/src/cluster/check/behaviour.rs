@@ -42,7 +42,14 @@ pub(super) fn exec(subject: &Subject) -> Result<String> {
     parent.0.kill()?;
     parent.0.wait()?;
     subject.eventually("the program inside ends with its command", LIMIT, || Ok((!runs()?).then_some(())))?;
-    Ok(String::new())
+    // As the API server reaches a webhook.
+    let probe = subject.place.at("bin/probe");
+    let serve = [probe.to_str().context("the folder's name is not UTF-8")?, "serve"];
+    let _server = Killed(run(&serve)?.stdin(Stdio::null()).spawn()?);
+    let job = objects::job("outward", &["get", "http://10.96.0.1:8080/"], json!({}));
+    let said = subject.run_job("outward", &job)?;
+    ensure!(said == "hello from node1", "a program inside says {said} to a pod");
+    Ok(said)
 }
 
 /// A process that does not outlive the check.
