@@ -2,6 +2,7 @@
 
 mod bench;
 mod ci;
+mod cluster;
 mod demo;
 mod fuzz;
 mod generate;
@@ -67,6 +68,8 @@ enum Task {
         #[command(subcommand)]
         what: Soak,
     },
+    /// A real Kubernetes cluster of one node, for tests.
+    Cluster(cluster::Arguments),
     /// Measure.
     Bench {
         #[command(subcommand)]
@@ -117,6 +120,7 @@ fn run(task: &Task) -> anyhow::Result<()> {
         Task::Gen { check } => generate::generate(&workspace, *check),
         Task::Fuzz { name, seconds } => fuzz::fuzz(&workspace, name.as_deref(), *seconds),
         Task::Soak { what: Soak::Ledger { rounds } } => soak::ledger(&workspace, *rounds),
+        Task::Cluster(arguments) => cluster::run(&workspace, arguments),
         Task::Bench { what: Bench::Spine } => bench::spine(&workspace),
         Task::Bench { what: Bench::Ledger { entries } } => bench::ledger(&workspace, *entries),
     }

@@ -4,6 +4,7 @@
 //! Nothing is made twice: every folder carries a stamp with the digest of what it was made from. A folder without the
 //! right stamp is removed and made again.
 
+mod cluster;
 mod flights;
 mod go;
 mod peers;
@@ -13,6 +14,7 @@ mod system;
 
 use anyhow::Result;
 
+pub(crate) use cluster::{Containerd, Programs};
 pub(crate) use flights::Flights;
 pub(crate) use system::Python;
 
@@ -37,6 +39,27 @@ pub(crate) fn python() -> Result<Python> {
 pub(crate) fn tessera(workspace: &Workspace) -> Result<std::path::PathBuf> {
     system::ensure_go()?;
     go::tessera(workspace)
+}
+
+/// The test cluster: what the system brings is installed, the rest is built.
+pub(crate) fn cluster(workspace: &Workspace, containerd: Containerd) -> Result<Programs> {
+    system::ensure_cluster()?;
+    system::ensure_go()?;
+    if containerd == Containerd::Modules {
+        system::ensure_seccomp()?;
+    }
+    cluster::ensure(workspace, containerd)
+}
+
+/// Tests of the cluster's own Go code.
+pub(crate) fn cluster_tests(workspace: &Workspace) -> Result<()> {
+    system::ensure_go()?;
+    cluster::test(workspace)
+}
+
+/// What a Debian image is made with.
+pub(crate) fn debian() -> Result<()> {
+    system::ensure_debian()
 }
 
 /// Makes sure of what the example needs, which is less: no tools by others.

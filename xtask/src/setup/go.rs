@@ -76,12 +76,12 @@ pub(crate) fn tessera(workspace: &Workspace) -> Result<PathBuf> {
     Ok(folder.join("tessera-bench"))
 }
 
-struct Go {
+pub(super) struct Go {
     program: PathBuf,
 }
 
 impl Go {
-    fn command(&self, task: &str) -> Command {
+    pub(super) fn command(&self, task: &str) -> Command {
         let mut command = Command::new(&self.program);
         // One compiler at a time: linking cosign needs much memory. Nothing else of the user's settings counts.
         command
@@ -94,7 +94,7 @@ impl Go {
 }
 
 /// A Go that is new enough.
-fn go(shelf: &Shelf) -> Result<Go> {
+pub(super) fn go(shelf: &Shelf) -> Result<Go> {
     let own = Go { program: PathBuf::from("go") };
     if version(&own)? >= NEWEST_NEEDED {
         return Ok(own);

@@ -1,6 +1,6 @@
 //! Programs and libraries of the system.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -47,6 +47,36 @@ const NEEDS: [Need; 9] = [
 /// Tests check files with programs that are written in Go.
 const GO: [Need; 1] = [Need { what: "Go", present: has_go, packages: &["golang-go"] }];
 
+/// What runs the test cluster beside our own programs.
+const CLUSTER: [Need; 8] = [
+    Need { what: "containerd", present: || found("containerd") && found("ctr"), packages: &["containerd"] },
+    Need { what: "runc", present: || found("runc"), packages: &["runc"] },
+    Need { what: "CNI plugins", present: has_network_plugins, packages: &["containernetworking-plugins"] },
+    Need { what: "iptables", present: || found("iptables"), packages: &["iptables"] },
+    Need { what: "ipset", present: || found("ipset"), packages: &["ipset"] },
+    Need { what: "iproute2", present: || found("ip"), packages: &["iproute2"] },
+    Need {
+        what: "unshare, nsenter, setsid, setpriv and mount",
+        present: || ["unshare", "nsenter", "setsid", "setpriv", "mount"].into_iter().all(found),
+        packages: &["util-linux", "mount"],
+    },
+    Need { what: "an image registry", present: || found("docker-registry"), packages: &["docker-registry"] },
+];
+
+/// A newer runc filters system calls with this library.
+const SECCOMP: [Need; 1] = [Need {
+    what: "libseccomp",
+    present: || shell::succeeds(Command::new("pkg-config").args(["--exists", "libseccomp"])),
+    packages: &["libseccomp-dev", "pkg-config"],
+}];
+
+/// Unpacks Debian into a folder.
+const DEBIAN: [Need; 1] =
+    [Need { what: "mmdebstrap", present: || found("mmdebstrap"), packages: &["mmdebstrap"] }];
+
+/// Where Debian keeps programs; the last two are not on everybody's `PATH`.
+const PROGRAM_FOLDERS: [&str; 5] = ["/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin"];
+
 /// Installs what is missing through rustup and apt-get, or says what to install.
 pub(crate) fn ensure() -> Result<Python> {
     for (component, command) in [("clippy", "clippy"), ("rustfmt", "fmt")] {
@@ -64,6 +94,21 @@ pub(crate) fn ensure() -> Result<Python> {
 /// Installs Go if there is none.
 pub(crate) fn ensure_go() -> Result<()> {
     provide(&GO)
+}
+
+/// Installs what the test cluster needs.
+pub(crate) fn ensure_cluster() -> Result<()> {
+    provide(&CLUSTER)
+}
+
+/// Installs what runc is built with.
+pub(crate) fn ensure_seccomp() -> Result<()> {
+    provide(&SECCOMP)
+}
+
+/// Installs what a Debian image is made with.
+pub(crate) fn ensure_debian() -> Result<()> {
+    provide(&DEBIAN)
 }
 
 fn provide(needs: &[Need]) -> Result<()> {
@@ -96,6 +141,15 @@ fn install(missing: &[&Need]) -> Result<()> {
 
 fn runs(program: &str) -> bool {
     shell::succeeds(Command::new(program).arg("--version"))
+}
+
+/// For programs that do not all know `--version`.
+fn found(program: &str) -> bool {
+    PROGRAM_FOLDERS.iter().any(|folder| Path::new(folder).join(program).exists())
+}
+
+fn has_network_plugins() -> bool {
+    ["/usr/lib/cni/ptp", "/opt/cni/bin/ptp"].iter().any(|plugin| Path::new(plugin).exists())
 }
 
 fn python() -> Option<Python> {
