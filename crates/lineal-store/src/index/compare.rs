@@ -1,6 +1,6 @@
 //! The index compared with the ledger, a part at a time: memory does not grow with them.
 //!
-//! Mostly they are equal, and that can be seen in texts that the database makes of many rows ([`equal`]). Only where
+//! Mostly they are equal, and that can be seen in texts that the database makes of many rows (`equal`). Only where
 //! these differ, or in PostgreSQL, row is compared with row, until it is known which one differs.
 
 mod equal;

@@ -3,7 +3,7 @@
 //! Where two files contradict each other, the one that does not agree with the signed root is the one named; what
 //! is undamaged is still used, so that one damaged file does not hide the next.
 //!
-//! A bundle of entries, its tile and its pack of statements are one piece of work, for any core ([`part`]). The pieces
+//! A bundle of entries, its tile and its pack of statements are one piece of work, for any core (`part`). The pieces
 //! are put together in order: the tree above them (`derivation`), and whatever a caller follows from one entry to the
 //! next.
 
