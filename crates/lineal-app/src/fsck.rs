@@ -5,24 +5,25 @@
 //! on.
 
 mod dependents;
+mod signers;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use lineal_facts::predicate::Artifact;
-use lineal_facts::sequence::SeriesEnds;
-use lineal_facts::{Digest, Predicate, Statement};
+use lineal_facts::{Digest, Statement};
 use lineal_proof::keyring::KeyringError;
-use lineal_proof::{Hash, KeyChain, Keyring, Leaf};
-use lineal_store::ledger::{self, FindingKind, Head};
+use lineal_proof::{Hash, KeyChain, Leaf};
+use lineal_store::ledger::{self, FindingKind, Head, WholeCheck};
 use lineal_store::store::statement_of;
 use lineal_store::{Ledger, LedgerError, tree};
 use serde::Serialize;
 
 use crate::audit::evidence_code;
 use crate::definition::blobs_of_plan;
-use crate::failure::{Code, Failure, chain as error_chain, keyring_code};
+use crate::failure::{Code, Failure};
 use crate::progress::{Event, Observer};
 use crate::project::Project;
+
+use self::signers::{Artifacts, Signers, Stored};
 
 pub use dependents::Dependent;
 
@@ -87,8 +88,8 @@ pub async fn fsck(project: &Project, observer: Observer<'_>) -> Result<Fsck, Fai
         }
     };
     let size = head.as_ref().map_or(0, |head| head.size);
-    let mut findings = check_log(ledger, size, observer);
-    let artifacts = check_signers(ledger, head.as_ref(), &mut findings, observer);
+    let mut findings = Vec::new();
+    let artifacts = check_log(ledger, head.as_ref(), &mut findings, observer);
     let blobs = check_blobs(project, artifacts, &mut findings, observer);
     let index = check_index(project, head.as_ref(), &findings, observer).await;
     findings.extend(index);
@@ -98,101 +99,45 @@ pub async fn fsck(project: &Project, observer: Observer<'_>) -> Result<Fsck, Fai
     Ok(Fsck { ok: findings.is_empty(), entries: size, root, blobs, findings })
 }
 
-/// Tiles, root, entries, and the bytes and signatures of statements.
-fn check_log(ledger: &Ledger, size: u64, observer: Observer<'_>) -> Vec<FsckFinding> {
-    observer(Event::Began { what: "deriving the tree".to_owned(), total: size });
-    let done = std::cell::Cell::new(0);
-    let check = ledger.check(&|entries| observer(Event::Advanced { by: entries - done.replace(entries) }));
-    observer(Event::Ended);
-    let witnessed = ledger.witnessed().err().map(|error| {
-        let failure = Failure::from(error);
-        let advice = "remove it and run `lineal ledger witness`";
-        let message = format!("{}; {advice}", failure.message);
-        FsckFinding::new("checkpoint", None, &Failure { message, ..failure })
-    });
-    observer(Event::Began { what: "checking signatures".to_owned(), total: size });
-    let advanced = |by| observer(Event::Advanced { by });
-    let mut found = check.findings;
-    found.extend(ledger.check_statements(0..size, size, &advanced));
-    observer(Event::Ended);
-    // A bundle that cannot be read is found by both.
-    found.sort_by_key(|finding| finding.position);
-    found.dedup();
-    let finding = |found: &ledger::Finding| {
-        let digest = found.position.and_then(|at| ledger.leaf(at, size).ok()).map(|leaf| leaf.data);
-        FsckFinding { digest, ..FsckFinding::of_log(found) }
-    };
-    found.iter().map(finding).chain(witnessed).collect()
-}
-
-/// Whether each statement's key counted where it stands. Yields what they say is stored, with the first position.
-fn check_signers(
+/// Tiles, root, entries, the bytes and signatures of statements, and who made them. Yields what they say is stored.
+fn check_log(
     ledger: &Ledger,
     head: Option<&Head>,
     findings: &mut Vec<FsckFinding>,
     observer: Observer<'_>,
 ) -> Artifacts {
     let size = head.map_or(0, |head| head.size);
-    // A tile is made from the entries; it is they that are read here.
-    let unread = findings.iter().filter(|finding| !matches!(finding.kind, "tile" | "tile-missing"));
-    let damaged: BTreeSet<u64> = unread.filter_map(|finding| finding.position).collect();
-    let (mut keyring, mut artifacts, mut series) =
-        (Keyring::default(), Artifacts::new(), SeriesEnds::default());
-    let mut keys = KeyChain::default();
-    observer(Event::Began { what: "checking who signed".to_owned(), total: size });
-    let read = for_each_statement(ledger, size, &mut |position, leaf, statement| {
-        observer(Event::Advanced { by: 1 });
-        if damaged.contains(&position) {
-            return;
-        }
-        match statement {
-            Ok(statement) => {
-                if let Predicate::Key(_) = &statement.predicate {
-                    keys.push(position, &leaf.hash());
-                }
-                let signer = leaf.key.id();
-                let counts = match &statement.predicate {
-                    Predicate::Key(_) => keyring.apply_statement(position, &signer, &statement),
-                    other => keyring.admits(&signer, other, position).map(|_| ()),
-                };
-                if counts.is_ok() {
-                    // What a gap leaves may be among the damaged.
-                    if let Err(error) = series.visit(&statement, leaf.data)
-                        && damaged.is_empty()
-                    {
-                        let message = format!("ledger position {position}: {}", error_chain(&error));
-                        let failure = Failure::new(Code::Incomplete, message);
-                        let finding = FsckFinding::new("sequence", Some(position), &failure);
-                        findings.push(FsckFinding { digest: Some(leaf.data), ..finding });
-                    }
-                    let is_plan = matches!(statement.predicate, Predicate::RunSealed(_));
-                    for artifact in statement.artifacts() {
-                        let stored = Stored { position, artifact, is_plan };
-                        artifacts.entry(stored.artifact.digest).or_insert(stored);
-                    }
-                }
-                let follows = |error: &KeyringError| !damaged.is_empty() && may_follow(error);
-                if let Err(error) = counts.map_err(|e| (!follows(&e)).then_some(e))
-                    && let Some(error) = error
-                {
-                    let message = format!("ledger position {position}: {}", error_chain(&error));
-                    let failure = Failure::new(keyring_code(&error), message);
-                    let finding = FsckFinding::new("signer", Some(position), &failure);
-                    findings.push(FsckFinding { digest: Some(leaf.data), ..finding });
-                }
-            }
-            Err(failure) => findings.push(FsckFinding::new("statement-damaged", Some(position), &failure)),
-        }
-    });
+    observer(Event::Began { what: "checking entries and signatures".to_owned(), total: size });
+    let mut signers = Signers::default();
+    let advanced = |by| observer(Event::Advanced { by });
+    let WholeCheck { findings: mut found, unvisited } =
+        ledger.check_whole(head, &advanced, &mut |entry| signers.visit(entry));
     observer(Event::Ended);
+    // A bundle that cannot be read is found twice: as part of the tree, and as entries of statements.
+    found.sort_by_key(|finding| finding.position);
+    found.dedup();
+    let finding = |found: &ledger::Finding| {
+        let digest = found.position.and_then(|at| ledger.leaf(at, size).ok()).map(|leaf| leaf.data);
+        FsckFinding { digest, ..FsckFinding::of_log(found) }
+    };
+    findings.extend(found.iter().map(finding));
+    findings.extend(ledger.witnessed().err().map(|error| {
+        let failure = Failure::from(error);
+        let advice = "remove it and run `lineal ledger witness`";
+        let message = format!("{}; {advice}", failure.message);
+        FsckFinding::new("checkpoint", None, &Failure { message, ..failure })
+    }));
+    let damaged = found.iter().any(ledger::Finding::is_about_an_entry);
+    let (about_signers, keys, artifacts) = signers.finish(damaged);
+    findings.extend(about_signers);
     // Mostly the check of the log has found it too, with more detail.
-    if let Err(error) = read
+    if let Some(error) = unvisited
         && findings.is_empty()
     {
         findings.push(FsckFinding::new("entries", None, &Failure::from(error)));
     }
     // Those that cannot be read are findings already.
-    let head = head.filter(|_| damaged.is_empty());
+    let head = head.filter(|_| !damaged);
     findings.extend(head.and_then(|head| check_keys(head, &keys, true)).map(|failure| {
         let message = format!("ledger: {}", failure.message);
         FsckFinding::new("keys", None, &Failure { message, ..failure })
@@ -210,18 +155,6 @@ pub(crate) const fn may_follow(error: &KeyringError) -> bool {
 pub(crate) fn check_keys(head: &Head, found: &KeyChain, whole: bool) -> Option<Failure> {
     let error = found.check(head.keys.as_ref()?, whole).err()?;
     Some(Failure::caused(evidence_code(&error), &error))
-}
-
-/// Artefacts by digest.
-type Artifacts = BTreeMap<Digest, Stored>;
-
-/// What must be stored.
-struct Stored {
-    /// The first statement that says so.
-    position: u64,
-    artifact: Artifact,
-    /// Whether it is the plan of a run, behind which are more blobs.
-    is_plan: bool,
 }
 
 /// Hashes every blob of the artefacts again. Yields how many.
@@ -321,14 +254,10 @@ fn explain(ledger: &Ledger, size: u64, findings: &mut [FsckFinding]) {
     }
 }
 
-pub(crate) type Visitor<'a> = dyn FnMut(u64, &Leaf, Result<Statement, Failure>) + 'a;
+type Visitor<'a> = dyn FnMut(u64, &Leaf, Result<Statement, Failure>) + 'a;
 
 /// Calls `visit` with every entry whose statement is there.
-pub(crate) fn for_each_statement(
-    ledger: &Ledger,
-    size: u64,
-    visit: &mut Visitor<'_>,
-) -> Result<(), LedgerError> {
+fn for_each_statement(ledger: &Ledger, size: u64, visit: &mut Visitor<'_>) -> Result<(), LedgerError> {
     for from in (0..size).step_by(CHUNK as usize) {
         let to = (from + CHUNK).min(size);
         let leaves = ledger.leaves(from, to, size)?;

@@ -17,13 +17,13 @@ use lineal_facts::predicate::KeyRole;
 use lineal_facts::{Digest, ModelVersion, Predicate, RunId, SnapshotRef, Statement};
 use lineal_proof::{KeyChain, Keyring};
 use lineal_store::index::PlacedStatement;
-use lineal_store::ledger::{self, FindingKind, Head};
+use lineal_store::ledger::{self, CheckedEntry, Head, WholeCheck};
 use lineal_store::store::statement_of;
 use lineal_store::{Index, IndexLocation};
 use serde::Serialize;
 
 use crate::failure::{Code, Failure, chain as error_chain, keyring_code};
-use crate::fsck::{FsckFinding, check_keys, for_each_statement, may_follow};
+use crate::fsck::{FsckFinding, check_keys, may_follow};
 use crate::project::Project;
 
 pub(crate) use part::{Part, collect, collect_all_about};
@@ -336,32 +336,28 @@ impl<'a> Checker<'a> {
                 return Node { ok: false, ..Node::new("ledger", failure.message) };
             }
         };
-        let mut found = store.ledger().check(&|_| ()).findings;
-        found.extend(store.ledger().check_statements(0..head.size, head.size, &|_| ()));
+        let (mut keys, mut refused) = (KeyChain::default(), Vec::new());
+        let WholeCheck { findings: found, unvisited } =
+            store.ledger().check_whole(Some(&head), &|_| (), &mut |entry| {
+                if let Err(refusal) = collect_key(&mut self.keyring, &mut keys, entry) {
+                    refused.push(refusal);
+                }
+            });
         for finding in &found {
             let Finding { code, message } = Finding::of_log(finding);
             self.finding(code, message);
         }
-        // A tile is made from the entries; it is they that are read here.
-        let unread = found.iter().filter(|f| !matches!(f.kind, FindingKind::Tile | FindingKind::TileMissing));
-        let damaged: BTreeSet<u64> = unread.filter_map(|finding| finding.position).collect();
-        let ledger = store.ledger().clone();
-        let mut keys = KeyChain::default();
-        let visited = for_each_statement(&ledger, head.size, &mut |position, leaf, statement| {
-            if !damaged.contains(&position) {
-                if statement.as_ref().is_ok_and(|it| matches!(it.predicate, Predicate::Key(_))) {
-                    keys.push(position, &leaf.hash());
-                }
-                self.collect_key(position, &leaf.key.id(), statement, !damaged.is_empty());
+        let damaged = found.iter().any(ledger::Finding::is_about_an_entry);
+        for Refused { finding, may_follow } in refused {
+            if !(damaged && may_follow) {
+                self.finding(finding.code, finding.message);
             }
-        });
-        if damaged.is_empty()
-            && let Some(failure) = check_keys(&head, &keys, true)
-        {
+        }
+        if !damaged && let Some(failure) = check_keys(&head, &keys, true) {
             self.failed("ledger", &failure);
         }
         // What the check of the log has found is not told again.
-        if let Err(error) = visited
+        if let Some(error) = unvisited
             && found.is_empty()
         {
             self.failed("ledger", &Failure::from(error));
@@ -376,27 +372,6 @@ impl<'a> Checker<'a> {
         );
         self.head = Some(head);
         Node { ok: self.findings.len() == before, ..Node::new("ledger", detail) }
-    }
-
-    fn collect_key(
-        &mut self,
-        position: u64,
-        signer: &Digest,
-        statement: Result<Statement, Failure>,
-        damaged: bool,
-    ) {
-        let statement = match statement {
-            Ok(statement) => statement,
-            Err(failure) => {
-                return self.failed(&format!("statement at ledger position {position}"), &failure);
-            }
-        };
-        if let Err(error) = self.keyring.apply_statement(position, signer, &statement)
-            && !(damaged && may_follow(&error))
-        {
-            let message = format!("key at ledger position {position}: {}", error_chain(&error));
-            self.finding(keyring_code(&error), message);
-        }
     }
 
     /// Every later key that checkpoints are checked with was introduced by the ledger itself.
@@ -472,4 +447,28 @@ impl<'a> Checker<'a> {
         self.failed(label, failure);
         Node { ok: false, ..Node::new(label, failure.message.clone()) }
     }
+}
+
+/// What a statement about a key, or one that cannot be read, is refused for.
+struct Refused {
+    finding: Finding,
+    /// Whether it may be only that another entry is damaged.
+    may_follow: bool,
+}
+
+/// Takes what the next entry of the ledger says about a key.
+fn collect_key(keyring: &mut Keyring, keys: &mut KeyChain, entry: CheckedEntry) -> Result<(), Refused> {
+    let CheckedEntry { position, leaf, statement } = entry;
+    let statement = statement.map_err(|error| {
+        let failure = Failure::from(error);
+        let message = format!("statement at ledger position {position}: {}", failure.message);
+        Refused { finding: Finding { code: failure.code, message }, may_follow: false }
+    })?;
+    if let Predicate::Key(_) = &statement.predicate {
+        keys.push(position, &leaf.hash());
+    }
+    keyring.apply_statement(position, &leaf.key.id(), &statement).map_err(|error| {
+        let message = format!("key at ledger position {position}: {}", error_chain(&error));
+        Refused { finding: Finding { code: keyring_code(&error), message }, may_follow: may_follow(&error) }
+    })
 }

@@ -3,6 +3,8 @@
 //! Format: <https://github.com/sigstore/protobuf-specs> `rekor/v2/hashedrekord.proto`, canonical by RFC 8785. It holds
 //! hash, signature and key only, so the payload can be erased without breaking the tree.
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use lineal_facts::{Digest, json};
@@ -17,8 +19,13 @@ use crate::tree::{self, Hash};
 pub const KIND: &str = "hashedrekord";
 /// The entry's version in a bundle.
 pub const VERSION: &str = "0.0.2";
-const HASH_ALGORITHM: &str = "SHA2_256";
-const KEY_DETAILS: &str = "PKIX_ECDSA_P256_SHA_256";
+/// The canonical bytes around their three values. The keys stand in RFC 8785 order.
+const BEFORE_DIGEST: &str = r#"{"apiVersion":"0.0.2","kind":"hashedrekord","spec":{"hashedRekordV002":{"data":{"algorithm":"SHA2_256","digest":""#;
+const BEFORE_SIGNATURE: &str = r#""},"signature":{"content":""#;
+const BEFORE_KEY: &str = r#"","verifier":{"keyDetails":"PKIX_ECDSA_P256_SHA_256","publicKey":{"rawBytes":""#;
+const AFTER_KEY: &str = r#""}}}}}}"#;
+/// Most keys that a [`LeafReader`] keeps; few logs have as many.
+const KNOWN_KEYS_LIMIT: usize = 256;
 
 /// Why bytes are not an acceptable leaf, or a leaf does not fit an envelope.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -61,13 +68,12 @@ impl Leaf {
 
     /// The canonical bytes that enter the tree.
     pub fn to_bytes(&self) -> Vec<u8> {
-        // No value needs escaping, and the keys stand in RFC 8785 order.
+        // No value needs escaping.
         let (digest, signature) = (STANDARD.encode(self.data.as_bytes()), STANDARD.encode(&self.signature));
         let key = STANDARD.encode(self.key.to_der());
-        format!(
-            r#"{{"apiVersion":"{VERSION}","kind":"{KIND}","spec":{{"hashedRekordV002":{{"data":{{"algorithm":"{HASH_ALGORITHM}","digest":"{digest}"}},"signature":{{"content":"{signature}","verifier":{{"keyDetails":"{KEY_DETAILS}","publicKey":{{"rawBytes":"{key}"}}}}}}}}}}}}"#
-        )
-        .into_bytes()
+        [BEFORE_DIGEST, &digest, BEFORE_SIGNATURE, &signature, BEFORE_KEY, &key, AFTER_KEY]
+            .concat()
+            .into_bytes()
     }
 
     /// The hash that enters the tree.
@@ -77,6 +83,11 @@ impl Leaf {
 
     /// Reads an entry; accepts only what [`Leaf::to_bytes`] writes.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, LeafError> {
+        LeafReader::default().read(bytes)
+    }
+
+    /// As [`Leaf::from_bytes`], and says what is wrong.
+    fn parse(bytes: &[u8]) -> Result<Self, LeafError> {
         let error = |reason: &str| LeafError::Format(reason.to_owned());
         if bytes.len() > ENTRY_LIMIT_BYTES {
             return Err(LeafError::Format(format!(
@@ -113,6 +124,58 @@ impl Leaf {
         }
         self.key.verify(pae, &self.signature).map_err(|_| LeafError::Signature)
     }
+}
+
+/// Reads many entries: what they have in common is read once.
+#[derive(Debug, Default)]
+pub struct LeafReader {
+    /// By their base64 in the entry, which is the only one.
+    keys: BTreeMap<Box<[u8]>, PublicKey>,
+}
+
+impl LeafReader {
+    /// Reads an entry; accepts only what [`Leaf::to_bytes`] writes.
+    pub fn read(&mut self, bytes: &[u8]) -> Result<Leaf, LeafError> {
+        // Of what is not canonical only the slow way says why; what it accepts is the same.
+        match self.read_canonical(bytes) {
+            Some(leaf) => Ok(leaf),
+            None => Leaf::parse(bytes),
+        }
+    }
+
+    /// Takes the canonical text apart without a JSON reader. [`STANDARD`] refuses every base64 that it would not write
+    /// itself, so that equal texts around equal values are equal entries.
+    fn read_canonical(&mut self, bytes: &[u8]) -> Option<Leaf> {
+        let (digest, rest) = quoted(bytes.strip_prefix(BEFORE_DIGEST.as_bytes())?)?;
+        let (signature, rest) = quoted(rest.strip_prefix(BEFORE_SIGNATURE.as_bytes())?)?;
+        let (key, rest) = quoted(rest.strip_prefix(BEFORE_KEY.as_bytes())?)?;
+        if rest != AFTER_KEY.as_bytes() || bytes.len() > ENTRY_LIMIT_BYTES {
+            return None;
+        }
+        let data = Digest::from_bytes(STANDARD.decode(digest).ok()?.try_into().ok()?);
+        let signature = STANDARD.decode(signature).ok()?;
+        if signature.is_empty() || signature.len() > SIGNATURE_LIMIT_BYTES {
+            return None;
+        }
+        Some(Leaf { data, signature, key: self.key(key)? })
+    }
+
+    fn key(&mut self, base64: &[u8]) -> Option<PublicKey> {
+        if let Some(key) = self.keys.get(base64) {
+            return Some(key.clone());
+        }
+        let key = PublicKey::from_der(&STANDARD.decode(base64).ok()?).ok()?;
+        if self.keys.len() >= KNOWN_KEYS_LIMIT {
+            self.keys.clear();
+        }
+        self.keys.insert(base64.into(), key.clone());
+        Some(key)
+    }
+}
+
+/// What is before the next quotation mark, and what is from it on.
+fn quoted(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    bytes.split_at_checked(bytes.iter().position(|byte| *byte == b'"')?)
 }
 
 #[derive(Deserialize)]

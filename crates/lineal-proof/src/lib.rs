@@ -37,7 +37,7 @@ pub use envelope::Envelope;
 pub use key::{PublicKey, Signer};
 pub use key_chain::KeyChain;
 pub use keyring::{Keyring, TrustedKey};
-pub use leaf::Leaf;
+pub use leaf::{Leaf, LeafReader};
 pub use model_signature::SignedModel;
 pub use tile::{Edge, EntryBundleId, TileId, TileWrite};
 pub use tlog_proof::TlogProof;

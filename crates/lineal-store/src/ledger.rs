@@ -21,7 +21,7 @@ use lineal_proof::checkpoint::CheckpointError;
 use lineal_proof::leaf::LeafError;
 use lineal_proof::tile::{self, TileError};
 use lineal_proof::tree::{self, ProofError};
-use lineal_proof::{Checkpoint, EntryBundleId, Hash, KeyChain, Leaf, TileId, VerifierKey};
+use lineal_proof::{Checkpoint, EntryBundleId, Hash, KeyChain, Leaf, LeafReader, TileId, VerifierKey};
 
 use self::layout::{Layout, WIDTH};
 use crate::bucket::Bucket;
@@ -30,7 +30,7 @@ use crate::files::FileError;
 use crate::journal::{Journal, JournalError, JournalLimits};
 use crate::keys::KnownLogKeys;
 
-pub use check::{FINDING_LIMIT, Finding, FindingKind, LogCheck};
+pub use check::{CheckedEntry, FINDING_LIMIT, Finding, FindingKind, LogCheck, WholeCheck};
 pub use published::Published;
 pub use witnessed::Publication;
 pub use writer::{LedgerEntry, Tidying, Writer};
@@ -214,9 +214,9 @@ impl Ledger {
 
     /// The leaves `from..to` of a log of `size` entries.
     pub fn leaves(&self, from: u64, to: u64, size: u64) -> Result<Vec<Leaf>, LedgerError> {
-        let mut leaves = Vec::new();
+        let (mut leaves, mut reader) = (Vec::new(), LeafReader::default());
         self.for_each_entry(from, to, size, &mut |position, entry| {
-            leaves.push(Leaf::from_bytes(entry).map_err(|source| LedgerError::Leaf { position, source })?);
+            leaves.push(reader.read(entry).map_err(|source| LedgerError::Leaf { position, source })?);
             Ok(())
         })?;
         Ok(leaves)

@@ -24,6 +24,7 @@ pub mod index;
 pub mod journal;
 pub mod keys;
 pub mod ledger;
+mod parallel;
 pub mod store;
 pub mod tree;
 pub mod walk;

@@ -82,3 +82,57 @@ proptest! {
         }
     }
 }
+
+proptest! {
+    /// The way without a JSON reader takes what the other one takes, and gives the same.
+    #[test]
+    fn both_ways_to_read_agree(
+        changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3),
+        cut in prop::option::of(any::<prop::sample::Index>()),
+        signature in proptest::collection::vec(any::<u8>(), 0..80),
+    ) {
+        let leaf = Leaf { signature, ..sample().0 };
+        let mut bytes = leaf.to_bytes();
+        for (at, byte) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        bytes.truncate(cut.map_or(bytes.len(), |cut| cut.index(bytes.len())));
+        let mut reader = LeafReader::default();
+        let slow = Leaf::parse(&bytes);
+        prop_assert_eq!(reader.read_canonical(&bytes), slow.clone().ok());
+        // Also when the key is known.
+        reader.read(&leaf.to_bytes()).ok();
+        prop_assert_eq!(reader.read_canonical(&bytes), slow.clone().ok());
+        prop_assert_eq!(reader.read(&bytes), slow);
+    }
+}
+
+#[test]
+fn base64_has_one_spelling() {
+    let (leaf, _) = sample();
+    let text = String::from_utf8(leaf.to_bytes()).unwrap();
+    let digest = STANDARD.encode(leaf.data.as_bytes());
+    // The last digit before the padding has two bits that mean nothing.
+    let (front, last) = (&digest[..42], digest.as_bytes()[42]);
+    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let value = DIGITS.iter().position(|digit| *digit == last).unwrap();
+    let mut reader = LeafReader::default();
+    for bits in 1..4 {
+        let other = format!("{front}{}=", DIGITS[value + bits] as char);
+        assert_eq!(reader.read_canonical(text.replace(&digest, &other).as_bytes()), None);
+        assert!(reader.read(text.replace(&digest, &other).as_bytes()).is_err());
+    }
+    assert_eq!(reader.read_canonical(text.replace(&digest, &digest[..43]).as_bytes()), None);
+}
+
+#[test]
+fn a_reader_forgets_rather_than_grows() {
+    let mut reader = LeafReader::default();
+    let leaf = sample().0;
+    for _ in 0..=KNOWN_KEYS_LIMIT {
+        let other = Leaf { key: TestSigner::new().public_key().clone(), ..leaf.clone() };
+        assert_eq!(reader.read(&other.to_bytes()).unwrap(), other);
+    }
+    assert_eq!(reader.keys.len(), 1);
+}

@@ -1,8 +1,15 @@
 //! The index compared with the ledger, a part at a time: memory does not grow with them.
+//!
+//! Mostly they are equal, and that can be seen in texts that the database makes of many rows (`equal`). Only where
+//! these differ, or in PostgreSQL, row is compared with row, until it is known which one differs.
+
+mod equal;
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use lineal_facts::Digest;
+use lineal_facts::{Digest, Statement};
+use lineal_proof::Leaf;
 use lineal_proof::keyring::Keyring;
 
 use super::apply::{self, Entry};
@@ -32,12 +39,38 @@ impl Index {
         if let Some(difference) = self.reaches(ledger, head).await? {
             return Ok(Some(difference));
         }
+        let told = AtomicU64::new(0);
+        let advanced = |by| {
+            told.fetch_add(by, Ordering::Relaxed);
+            progress(by);
+        };
+        if !equal::is_equal(&self.database, ledger, head, &advanced).await {
+            let (told, done) = (told.load(Ordering::Relaxed), AtomicU64::new(0));
+            let advanced = |by| {
+                let before = done.fetch_add(by, Ordering::Relaxed);
+                progress((before + by).saturating_sub(before.max(told)));
+            };
+            if let Some(difference) = self.different_row(ledger, head, &advanced).await? {
+                return Ok(Some(difference));
+            }
+        }
+        self.reaches(ledger, head).await
+    }
+
+    /// Row by row.
+    async fn different_row(
+        &self,
+        ledger: &Ledger,
+        head: &Head,
+        progress: &(dyn Fn(u64) + Sync),
+    ) -> Result<Option<String>, IndexError> {
         let mut found = Found::new(&self.database);
         let mut expected = Expected::default();
         let mut from = 0;
         while from < head.size {
             let to = (from + CHUNK_ENTRIES).min(head.size);
-            let mut wanted = expected.rows(ledger, from, to, head.size)?;
+            let entries = projection::read_statements(ledger, from, to, head.size)?;
+            let mut wanted = expected.rows(from, entries)?;
             for table in tables().into_iter().filter(|table| *table != "state") {
                 let (columns, rows) = wanted.remove(table).unwrap_or_default();
                 let rows = rows.into_iter().map(|row| line(table, columns, &row));
@@ -56,7 +89,7 @@ impl Index {
         {
             return Ok(Some(format!("it has `{row}`")));
         }
-        self.reaches(ledger, head).await
+        Ok(None)
     }
 
     /// Why the rows cannot be those of the ledger at `head`.
@@ -85,17 +118,14 @@ struct Expected {
 }
 
 impl Expected {
+    /// Of the next entries, from position `from` on.
     fn rows(
         &mut self,
-        ledger: &Ledger,
         from: u64,
-        to: u64,
-        size: u64,
+        entries: Vec<(Leaf, Option<Statement>)>,
     ) -> Result<BTreeMap<&'static str, Rows>, IndexError> {
         let mut batch = Batch::default();
-        for (position, (leaf, statement)) in
-            (from..).zip(projection::read_statements(ledger, from, to, size)?)
-        {
+        for (position, (leaf, statement)) in (from..).zip(entries) {
             let entry = Entry { position, statement: leaf.data, key: leaf.key.id() };
             if let Some(statement) = &statement {
                 self.keyring

@@ -70,6 +70,14 @@ impl Database {
         }
     }
 
+    /// The text that a query of one column yields in its first row; from SQLite only, elsewhere nothing.
+    pub(super) async fn text(&self, sql: &str, numbers: &[i64]) -> Result<Option<String>, IndexError> {
+        match self {
+            Self::Sqlite(pool) => sqlite::text(pool, sql, numbers).await,
+            Self::Postgres(_) => Ok(None),
+        }
+    }
+
     pub(super) async fn begin(&self) -> Result<Transaction, IndexError> {
         match self {
             Self::Sqlite(pool) => sqlite::begin(pool).await.map(Transaction::Sqlite),

@@ -1,6 +1,6 @@
 //! Entries, proven: their places under the signed root, their statements' bytes, their signatures.
 
-use lineal_proof::{Edge, Leaf, tree};
+use lineal_proof::{Edge, Leaf, LeafReader, tree};
 
 use super::layout::WIDTH;
 use super::{Head, Ledger, LedgerError};
@@ -28,14 +28,13 @@ impl Ledger {
     /// `head`, and every statement, so that none can be left out; one that is missing is an error. Signatures are not
     /// looked at.
     pub fn positions_of(&self, head: &Head, wanted: &dyn Fn(&[u8]) -> bool) -> Result<Vec<u64>, LedgerError> {
-        let (mut edge, mut found) = (Edge::empty(), Vec::new());
+        let (mut edge, mut reader, mut found) = (Edge::empty(), LeafReader::default(), Vec::new());
         for from in (0..head.size).step_by(WIDTH as usize) {
             let to = (from + WIDTH).min(head.size);
             let (mut hashes, mut digests) = (Vec::new(), Vec::new());
             self.for_each_entry(from, to, head.size, &mut |position, entry| {
                 hashes.push(tree::leaf_hash(entry));
-                let leaf =
-                    Leaf::from_bytes(entry).map_err(|source| LedgerError::Leaf { position, source })?;
+                let leaf = reader.read(entry).map_err(|source| LedgerError::Leaf { position, source })?;
                 digests.push(leaf.data);
                 Ok(())
             })?;

@@ -61,7 +61,7 @@ impl World {
         range.map(entry).collect()
     }
 
-    fn append(&mut self, range: std::ops::Range<u64>) -> Result<Head, LedgerError> {
+    pub(super) fn append(&mut self, range: std::ops::Range<u64>) -> Result<Head, LedgerError> {
         let entries = self.entries(range);
         self.writer.append(&self.ledger, &|checkpoint| self.signer.sign(checkpoint), &entries)
     }
@@ -81,7 +81,7 @@ impl World {
         findings
     }
 
-    fn files(&self, directory: &str) -> Vec<PathBuf> {
+    pub(super) fn files(&self, directory: &str) -> Vec<PathBuf> {
         let mut found = Vec::new();
         let mut pending = vec![self.folder.path().join(directory)];
         while let Some(directory) = pending.pop() {

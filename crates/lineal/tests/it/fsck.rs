@@ -141,6 +141,24 @@ fn a_statement_by_a_key_of_another_role_is_found() {
 }
 
 #[test]
+fn several_defects_are_told_in_ledger_order() {
+    let sealed = Sealed::new();
+    let thief = Thief::of(&sealed.project);
+    let (snapshot, step) = (position(&sealed, "dataset"), position(&sealed, "provenance"));
+    let table = sealed.table();
+    let forged = thief::snapshot(lineal_facts::Digest::of(b"x"));
+    Thief::append(&sealed.project, &forged, &thief.approver, &thief.log);
+    let last = sealed.project.ledger()[0]["position"].as_u64().unwrap();
+    change_statement(&sealed.project, step, |statement| *statement.last_mut().unwrap() ^= 1);
+    flip(&table);
+    let found = findings(&sealed, 5, "tampered");
+    let found: Vec<_> =
+        found.iter().map(|(kind, place, _)| (kind.as_str(), place.as_u64().unwrap())).collect();
+    // That a step is missing in its run follows from the damage and is not told.
+    assert_eq!(found, [("blob", snapshot), ("statement-damaged", step), ("signer", last)]);
+}
+
+#[test]
 fn a_checkpoint_over_other_key_statements_is_found() {
     let sealed = Sealed::new();
     let log = Thief::of(&sealed.project).log;

@@ -68,6 +68,19 @@ pub(super) fn primary_code(error: &sqlx::Error) -> Option<u32> {
     Some(code & 0xff)
 }
 
+/// The text that a query of one column yields in its first row, if there is a row and it is not null.
+pub(super) async fn text(
+    pool: &SqlitePool,
+    sql: &str,
+    numbers: &[i64],
+) -> Result<Option<String>, IndexError> {
+    let mut query = sqlx::query_scalar::<_, Option<String>>(AssertSqlSafe(sql.to_owned()));
+    for number in numbers {
+        query = query.bind(*number);
+    }
+    Ok(query.fetch_optional(pool).await?.flatten())
+}
+
 /// Takes the right to write at once. A transaction that reads first and then writes may be refused in between.
 pub(super) async fn begin(pool: &SqlitePool) -> Result<Transaction<'static, Sqlite>, IndexError> {
     Ok(pool.begin_with("BEGIN IMMEDIATE").await?)
