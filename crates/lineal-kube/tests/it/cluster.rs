@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use lineal_kube::definition;
 use serde_json::Value;
 
-use crate::documents::{GOOD, Refused, WRONG, wrong};
+use crate::documents::{GOOD, Refused, WRONG, large, wrong};
 
 mod objects;
 
@@ -41,6 +41,7 @@ fn accepted(arguments: &[&str], input: &str) -> String {
 fn refused(arguments: &[&str], input: &str, message: &str) {
     let output = kubectl(arguments, input);
     let said = said(&output);
+    let input: String = input.chars().take(2000).collect();
     assert!(!output.status.success(), "accepted, but `{message}` was expected: {arguments:?}\n{input}");
     // The server quotes some values, and so their quotes.
     assert!(said.replace("\\\"", "\"").contains(message), "`{message}` was expected\n{input}\n{said}");
@@ -126,6 +127,18 @@ fn wrong_pipelines_are_refused_with_the_fix() {
     let header = "apiVersion: lineal.dev/v1alpha1\nkind: Pipeline\nmetadata: {name: a}\n";
     refused(&create, &format!("{header}steps: {{}}"), "steps in body should have at least 1 properties");
     refused(&create, header, "steps: Required value");
+}
+
+/// Rules have a budget at run time too, and it must not run out before the size of an object does.
+#[test]
+fn the_largest_pipelines_are_within_the_budget_of_rules() {
+    let create = ["create", "-n", namespace(), "--dry-run=server", "-f", "-"];
+    for (steps, width) in [(1024, 1), (1024, 12), (300, 64)] {
+        let text = large(steps, width);
+        assert!(lineal_engine::pipeline::Pipeline::parse(text.as_bytes()).is_ok());
+        accepted(&create, &text);
+    }
+    refused(&create, &large(1025, 1), "steps: Too many: 1025: must have at most 1024 items");
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! The parser of files is the authority: what it says of the documents, and of what an object becomes.
 
 use lineal_engine::pipeline::Pipeline as Parsed;
+use lineal_kube::definition;
 use lineal_kube::resource::Pipeline;
+use serde_json::Value;
 
 use crate::documents::{GOOD, Refused, WRONG, wrong};
 
@@ -54,5 +56,40 @@ fn wrong_documents_are_refused() {
             let object: Pipeline = serde_norway::from_str(&text).unwrap();
             assert!(object.parse().is_err(), "accepted as an object: `{from}` -> `{to}`");
         }
+    }
+}
+
+/// A rule that no object breaks in a test would be a rule that nobody has seen refuse.
+#[test]
+fn every_rule_is_broken_by_a_test() {
+    fn messages(schema: &Value, found: &mut Vec<String>) {
+        match schema {
+            Value::Object(fields) => {
+                for rule in
+                    fields.get("x-kubernetes-validations").and_then(Value::as_array).into_iter().flatten()
+                {
+                    found.extend(rule["message"].as_str().map(str::to_owned));
+                }
+                fields.values().for_each(|inner| messages(inner, found));
+            }
+            Value::Array(items) => items.iter().for_each(|inner| messages(inner, found)),
+            _ => {}
+        }
+    }
+    let objects = include_str!("cluster/objects.rs");
+    let expected: Vec<&str> = WRONG
+        .iter()
+        .filter_map(|(_, _, refused)| match refused {
+            Refused::Both(text) | Refused::Server(text) => Some(*text),
+            Refused::Parser => None,
+        })
+        .collect();
+    let mut all = Vec::new();
+    definition::all().iter().for_each(|definition| messages(definition.schema(), &mut all));
+    assert!(all.len() > 40, "{}", all.len());
+    for message in all {
+        let start = message.get(..28).unwrap_or(&message);
+        let broken = expected.iter().any(|text| message.contains(text)) || objects.contains(start);
+        assert!(broken, "no test breaks the rule `{message}`");
     }
 }

@@ -84,7 +84,12 @@ fn snapshots_stay_what_they_are() {
         "{snapshots: [{tag: v1, digest: 'DIGEST'}, {tag: v2, storageUri: 's3://b/v2', digest: 'OTHER'}, {tag: v3, digest: 'OTHER'}]}",
         digest,
     );
-    refuse("Dataset", "other", "{snapshots: [{tag: v1}]}", "a snapshot needs `digest`");
+    refuse(
+        "Dataset",
+        "other",
+        "{snapshots: [{tag: v1}]}",
+        "a snapshot needs `digest` (bytes that the store has)",
+    );
     refuse("Dataset", "other", "{snapshots: [{tag: v1, digest: 'sha256:1'}]}", "digest in body should match");
     refuse(
         "Dataset",
