@@ -181,6 +181,7 @@ pub(crate) fn wrong(from: &str, to: &str) -> String {
 }
 
 /// A pipeline of `steps` steps with `width` inputs and outputs each.
+#[cfg(feature = "cluster")]
 pub(crate) fn large(steps: usize, width: usize) -> String {
     let mut text = String::from("apiVersion: lineal.dev/v1alpha1\nkind: Pipeline\nmetadata: {name: large}\n");
     text += "data: {d: \"dataset://d@v1\"}\nenvs: {py: {python: .venv}}\nsteps:\n";

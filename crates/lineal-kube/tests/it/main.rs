@@ -6,3 +6,4 @@
 mod cluster;
 mod documents;
 mod parser;
+mod patterns;
