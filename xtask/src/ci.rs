@@ -13,7 +13,17 @@ pub(crate) fn ci(workspace: &Workspace) -> Result<()> {
     setup::setup(workspace)?;
     let steps: [&[&str]; 3] = [
         &["fmt", "--all", "--check"],
-        &["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"],
+        &[
+            "clippy",
+            "--locked",
+            "--workspace",
+            "--all-targets",
+            "--features",
+            "lineal-kube/cluster",
+            "--",
+            "-D",
+            "warnings",
+        ],
         &["doc", "--locked", "--workspace", "--no-deps"],
     ];
     for arguments in steps {

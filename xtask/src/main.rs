@@ -117,7 +117,7 @@ fn run(task: &Task) -> anyhow::Result<()> {
         Task::Test => test::test(&workspace),
         Task::Ci => ci::ci(&workspace),
         Task::Tidy => tidy::tidy(&workspace),
-        Task::Gen { check } => generate::generate(&workspace, *check),
+        Task::Gen { check } => generate::generate(&workspace, *check).map(|_| ()),
         Task::Fuzz { name, seconds } => fuzz::fuzz(&workspace, name.as_deref(), *seconds),
         Task::Soak { what: Soak::Ledger { rounds } } => soak::ledger(&workspace, *rounds),
         Task::Cluster(arguments) => cluster::run(&workspace, arguments),

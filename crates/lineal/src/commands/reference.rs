@@ -21,6 +21,8 @@ pub(crate) enum Document {
     Errors,
     /// docs/openapi.json
     Openapi,
+    /// deploy/chart/crds/, the definitions of the custom resources
+    Crds,
 }
 
 pub(super) fn print(document: Document, printer: &Printer) -> Done {
@@ -28,6 +30,7 @@ pub(super) fn print(document: Document, printer: &Printer) -> Done {
         Document::Cli => cli(),
         Document::Errors => errors(),
         Document::Openapi => lineal_http::openapi::document(),
+        Document::Crds => definitions(),
     };
     printer.line(text.trim_end());
     Ok(ExitCode::SUCCESS)
@@ -44,6 +47,12 @@ pub(super) fn manual(folder: &Path, printer: &Printer) -> Done {
     clap_mangen::generate_to(Arguments::command(), folder).map_err(|e| Failure::caused(Code::File, &e))?;
     printer.note(&format!("manual pages in {}; `lineal(1)` names the others", folder.display()));
     Ok(ExitCode::SUCCESS)
+}
+
+fn definitions() -> String {
+    let documents: Vec<String> =
+        lineal_kube::definition::all().iter().map(lineal_kube::definition::Definition::yaml).collect();
+    documents.join("---\n")
 }
 
 fn cli() -> String {
