@@ -55,7 +55,8 @@ pub enum Isolation {
     #[default]
     Namespaces,
     /// Those of the container in which the launcher runs, as restricted pods of Kubernetes allow nothing else. The
-    /// caller lays all files out at their real paths: a spec with mounts or a root is refused.
+    /// caller lays all files out at their real paths: a spec with mounts or a root is refused. When the launcher is
+    /// killed, the step's first process ends with it, its others with the container.
     Pod,
 }
 

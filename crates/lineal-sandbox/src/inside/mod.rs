@@ -16,6 +16,9 @@ pub(crate) use pod::PodStep;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 
+/// The host name of every step with namespaces.
+pub(crate) const HOST_NAME: &str = "step";
+
 /// What init is given by the launcher.
 pub(crate) struct Init {
     /// To the launcher. Its other end must be closed in init before it runs.
@@ -84,7 +87,7 @@ fn prepare(spec: &Spec, launcher: &Socket) -> Result<(), SandboxError> {
         what: "mount, ipc, uts and network namespaces".to_owned(),
         reason: error.to_string(),
     })?;
-    process::set_host_name("step").map_err(setup("host name"))?;
+    process::set_host_name(HOST_NAME).map_err(setup("host name"))?;
     let devices = root::build(spec)?;
     let descriptors: Vec<_> = devices.iter().map(AsFd::as_fd).collect();
     message::send(launcher, &Message::RootReady, &descriptors);

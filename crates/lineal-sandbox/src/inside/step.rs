@@ -107,7 +107,14 @@ fn control(spec: &Spec, traced: bool) -> (Vec<Uncontrolled>, Option<OwnedFd>) {
         tasks: determinism.is_strict() && !traced,
     };
     match seccomp::install(&mut seccomp::filter(traps)) {
-        Ok(calls) => (uncontrolled, Some(calls)),
+        Ok((calls, steady)) => {
+            if determinism.is_strict() && !steady {
+                let why =
+                    "before Linux 5.19 a call that a signal interrupts may be answered, and counted, twice";
+                uncontrolled.push(Uncontrolled::new("calls that signals interrupt", why));
+            }
+            (uncontrolled, Some(calls))
+        }
         Err(error) => {
             let why = format!("seccomp notification is not possible here: {error}");
             uncontrolled.push(Uncontrolled::new("entropy", why.clone()));

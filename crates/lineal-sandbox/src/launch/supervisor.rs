@@ -1,6 +1,6 @@
 //! The event loop of the launcher: from the fork of init to the report.
 
-use super::account::Account;
+use super::account::{Account, Surroundings};
 use super::answers::Answers;
 use super::commands::{Commands, Word};
 use super::descendants;
@@ -18,7 +18,7 @@ use crate::sys::seccomp::Listener;
 use crate::sys::socket::Socket;
 use crate::wire::{Answer, Command, answer};
 use crate::{Determinism, Exit, Isolation, Report, SandboxError, Spec};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -458,7 +458,10 @@ impl<'a> Supervisor<'a> {
             let why = format!("{strangers} tasks could not be named by their creation, only by their order");
             self.account.miss("entropy of concurrent processes", why);
         }
-        self.account.complete(self.spec, process::ids().0 == 0);
+        let host_name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let surroundings =
+            Surroundings { is_root: process::ids().0 == 0, host_name: host_name.trim_end().to_owned() };
+        self.account.complete(self.spec, &surroundings);
     }
 }
 

@@ -95,8 +95,9 @@ fn instruction(code: u32, jt: u8, jf: u8, k: u32) -> libc::sock_filter {
     libc::sock_filter { code: code as u16, jt, jf, k }
 }
 
-/// Puts the filter on this process and returns the descriptor on which its calls wait.
-pub(crate) fn install(filter: &mut [libc::sock_filter]) -> io::Result<OwnedFd> {
+/// Puts the filter on this process. Returns the descriptor on which its calls wait, and whether a signal leaves a call
+/// alone that was received there (not before Linux 5.19).
+pub(crate) fn install(filter: &mut [libc::sock_filter]) -> io::Result<(OwnedFd, bool)> {
     let length = u16::try_from(filter.len()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
     let program = libc::sock_fprog { len: length, filter: filter.as_mut_ptr() };
     let add = |flags: libc::c_ulong| {
@@ -106,11 +107,11 @@ pub(crate) fn install(filter: &mut [libc::sock_filter]) -> io::Result<OwnedFd> {
         })
     };
     let listen = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
-    let fd = match add(listen | FLAG_WAIT_KILLABLE) {
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => add(listen)?,
-        result => result?,
+    let (fd, steady) = match add(listen | FLAG_WAIT_KILLABLE) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => (add(listen)?, false),
+        result => (result?, true),
     };
-    Ok(owned(fd as RawFd))
+    Ok((owned(fd as RawFd), steady))
 }
 
 /// The descriptor on which calls wait.

@@ -273,6 +273,11 @@ fn alive_with(word: &str) -> BTreeSet<u32> {
     pids.filter(|pid| named(pid) && is_alive(*pid)).collect()
 }
 
+/// A time to sleep that marks the processes of one test in this run.
+fn mark(number: u32) -> String {
+    format!("{number}.{}", std::process::id())
+}
+
 /// Starts processes of all kinds: in the background, in a session of their own, orphaned, deaf to SIGTERM.
 fn family(seconds: &str, end: &str) -> Step {
     let script = format!(
@@ -285,11 +290,12 @@ fn family(seconds: &str, end: &str) -> Step {
 #[test]
 fn nothing_is_alive_after_the_report() {
     for (determinism, ptrace, seconds) in [
-        (Determinism::Off, Ptrace::Forbidden, "1001.125"),
-        (Determinism::Observe, Ptrace::Forbidden, "1001.25"),
-        (strict(1, 0), Ptrace::Forbidden, "1001.5"),
-        (strict(1, 0), Ptrace::Allowed, "1001.75"),
+        (Determinism::Off, Ptrace::Forbidden, mark(1001)),
+        (Determinism::Observe, Ptrace::Forbidden, mark(1002)),
+        (strict(1, 0), Ptrace::Forbidden, mark(1003)),
+        (strict(1, 0), Ptrace::Allowed, mark(1004)),
     ] {
+        let seconds = &seconds;
         let step = family(seconds, "read line < \"$GATE\"; exit 4").determinism(determinism);
         let mut step = in_pod(step, ptrace);
         let gate = step.dir.path().join("gate");
@@ -307,19 +313,19 @@ fn nothing_is_alive_after_the_report() {
 
 #[test]
 fn a_step_that_takes_too_long_is_killed_with_all_its_processes() {
-    for (determinism, seconds) in [(Determinism::Observe, "1002.25"), (strict(1, 0), "1002.5")] {
-        let mut step = family(seconds, &format!("sleep {seconds}")).determinism(determinism);
+    for (determinism, seconds) in [(Determinism::Observe, mark(1005)), (strict(1, 0), mark(1006))] {
+        let mut step = family(&seconds, &format!("sleep {seconds}")).determinism(determinism);
         step.spec.limits.timeout_ms = Some(1000);
         let report = step.run().report;
         assert_eq!(report.exit, Exit::TimedOut);
         assert!((1000..20_000).contains(&report.wall_ms), "{report:?}");
-        assert_eq!(alive_with(seconds), BTreeSet::new());
+        assert_eq!(alive_with(&seconds), BTreeSet::new());
     }
 }
 
 #[test]
 fn stop_kill_and_drop_reach_all_processes() {
-    let seconds = "1003.5";
+    let seconds = &mark(1007);
     for (exit, end) in [
         (Some(Exit::Code(7)), (|running| running.stop(Duration::from_secs(60))) as fn(&mut Running)),
         (Some(Exit::Signal(9)), |running| running.kill()),
