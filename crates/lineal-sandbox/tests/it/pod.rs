@@ -214,6 +214,23 @@ fn what_a_pod_cannot_control_is_listed() {
     assert!(reason(&traced, "aslr").unwrap().contains("personality"));
 }
 
+/// The kernel closes the memory of a program that its user may not read. Then nothing can be answered, and that is said.
+#[test]
+fn a_program_whose_memory_is_closed_is_reported() {
+    for ptrace in [Ptrace::Allowed, Ptrace::Forbidden] {
+        let mut step = in_pod(Step::new(["date"]).determinism(strict(1, EPOCH_S)), ptrace);
+        let program = step.dir.path().join("date");
+        fs::copy("/usr/bin/date", &program).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o111)).unwrap();
+        step.spec.argv[0] = program.to_str().unwrap().to_owned();
+        let outcome = step.run();
+        assert_eq!(outcome.report.exit, Exit::Code(0), "{outcome:?}");
+        for what in ["entropy", "wall clock"] {
+            assert!(reason(&outcome, what).is_some() && !controls(&outcome, what), "{what}: {outcome:?}");
+        }
+    }
+}
+
 #[test]
 fn a_pod_is_refused_what_it_has_no_means_for() {
     let field = |change: fn(&mut Step)| {
