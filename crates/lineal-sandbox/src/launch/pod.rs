@@ -36,14 +36,18 @@ impl PodCalls {
     ) -> io::Result<bool> {
         if let (Some(follower), Some(tasks)) = (&mut self.follower, answers.tasks()) {
             let mut looked = follower.look(call, tasks);
+            if STARTS.contains(&call.number) {
+                looked = looked.and(follower.start(call));
+            }
+            if let Err(error) = looked
+                && listener.still_waits(call)
+            {
+                self.missed.get_or_insert(error);
+            }
             if SPAWNS.contains(&call.number) {
                 follower.spawn(listener, call, tasks)?;
                 return Ok(true);
             }
-            if STARTS.contains(&call.number) {
-                looked = looked.and(follower.start(call));
-            }
-            self.note(looked);
         }
         if !OPENS.contains(&call.number) {
             return Ok(false);
@@ -56,21 +60,12 @@ impl PodCalls {
             Ok(true) => Ok(true),
             Ok(false) => listener.reply(call, Reply::Continue).map(|_| true),
             Err(error) => {
-                self.note(Err(error));
+                // A bad address is the caller's fault, and the kernel says so.
+                if error.raw_os_error() != Some(libc::EFAULT) && listener.still_waits(call) {
+                    self.missed.get_or_insert(error);
+                }
                 listener.reply(call, Reply::Continue).map(|_| true)
             }
-        }
-    }
-
-    /// A caller that is gone, or passed a bad address, is no fault here.
-    fn note(&mut self, result: io::Result<()>) {
-        match result {
-            Err(error)
-                if !matches!(error.raw_os_error(), Some(libc::ESRCH | libc::ENOENT | libc::EFAULT)) =>
-            {
-                self.missed.get_or_insert(error);
-            }
-            Ok(()) | Err(_) => {}
         }
     }
 }
