@@ -3,13 +3,13 @@
 use std::fs::File;
 use std::path::PathBuf;
 
+use lineal_blob::tree::{self, Found, StatCache};
 use lineal_data::{NullValues, Profiler, TableReader};
 use lineal_facts::predicate::DatasetSnapshot;
 use lineal_facts::statement::Subject;
 use lineal_facts::{DatasetName, Digest, Manifest, Predicate, SnapshotRef, Statement, Tag};
 use lineal_store::Index;
 use lineal_store::index::SnapshotRow;
-use lineal_store::tree::{self, Found, StatCache};
 use serde::Serialize;
 use serde_json::{Map, Value};
 

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use lineal_blob::BlobStore;
+use lineal_blob::files::{self, Context};
+use lineal_blob::tree::{self, StatCache};
 use lineal_engine::pipeline::{DataName, EnvName, Gate, Override, Pipeline};
 use lineal_engine::plan::{Plan, PlanDocument, PlanError, Resolved};
 use lineal_facts::{Digest, RunId, Timestamp};
-use lineal_store::BlobStore;
-use lineal_store::files::{self, Context};
-use lineal_store::tree::{self, StatCache};
 use serde::{Deserialize, Serialize};
 
 use crate::environment::Environments;

@@ -7,14 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use lineal_blob::blob::digest_of_file;
+use lineal_blob::files::{self, Context, FileError};
+use lineal_blob::tree::StatCache;
 use lineal_engine::pipeline::{EnvName, Pipeline};
 use lineal_engine::plan::Cpu;
 use lineal_facts::digest::Hasher;
 use lineal_facts::{Digest, Timestamp};
 use lineal_sandbox::{Access, Mount};
-use lineal_store::blob::digest_of_file;
-use lineal_store::files::{self, Context, FileError};
-use lineal_store::tree::StatCache;
 use serde::Serialize;
 
 use crate::failure::{Code, Failure};

@@ -3,6 +3,9 @@
 use std::error::Error;
 use std::fmt;
 
+use lineal_blob::BlobError;
+use lineal_blob::files::FileError;
+use lineal_blob::tree::TreeError;
 use lineal_engine::gate::PathError;
 use lineal_engine::pipeline::{OverrideError, PipelineError};
 use lineal_facts::StatementError;
@@ -11,11 +14,9 @@ use lineal_facts::name::NameError;
 use lineal_proof::checkpoint::CheckpointError;
 use lineal_proof::keyring::KeyringError;
 use lineal_sandbox::SandboxError;
-use lineal_store::files::FileError;
 use lineal_store::index::IndexError;
 use lineal_store::journal::JournalError;
-use lineal_store::tree::TreeError;
-use lineal_store::{BlobError, KeyError, LedgerError, StoreError, WitnessMemoryError};
+use lineal_store::{KeyError, LedgerError, StoreError, WitnessMemoryError};
 use serde::Serialize;
 
 /// What went wrong, where and what to do.

@@ -5,6 +5,7 @@ mod record;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use lineal_blob::tree::{self, StatCache};
 use lineal_engine::pipeline::{Determinism, OutputName, Probe};
 use lineal_engine::plan::{CachedResult, Decision, KeyDocument, Plan, StepPlan, decide};
 use lineal_facts::predicate::{
@@ -14,7 +15,6 @@ use lineal_facts::predicate::{
 use lineal_facts::statement::Subject;
 use lineal_facts::{Digest, PipelineName, Predicate, RunId, Statement, StepName, Timestamp};
 use lineal_store::index;
-use lineal_store::tree::{self, StatCache};
 use serde::Serialize;
 
 use crate::definition::{self, Loaded, RunPlan};

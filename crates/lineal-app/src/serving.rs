@@ -10,11 +10,11 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use lineal_blob::files;
+use lineal_blob::tree;
 use lineal_facts::predicate::{ArtifactKind, ServeSpec};
 use lineal_facts::{Digest, ModelName, ModelVersion};
 use lineal_sandbox::{Access, Determinism, Limits, Mount, Network, Running, Spec};
-use lineal_store::files;
-use lineal_store::tree;
 
 use crate::environment;
 use crate::failure::{Code, Failure, chain};

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use lineal_blob::files::{self, Context};
+use lineal_blob::tree::{self, TreeError};
 use lineal_engine::pipeline::{Determinism, OutputName};
 use lineal_engine::plan::KeyDocument;
 use lineal_facts::predicate::{Artifact, ArtifactKind, Entropy};
 use lineal_facts::{Digest, Timestamp};
 use lineal_sandbox::{Access, EntropyKey, EntropySource, Exit, Limits, Mount, Network, Report, Spec};
-use lineal_store::files::{self, Context};
-use lineal_store::tree::{self, TreeError};
 
 use crate::environment::{self, FIXED_TIME_S};
 use crate::failure::{Code, Failure, chain};

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 
-use lineal_store::files::Context;
+use lineal_blob::files::Context;
 use rustix::fs::{AtFlags, CWD, linkat};
 
 use crate::failure::Failure;

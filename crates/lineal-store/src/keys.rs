@@ -21,7 +21,7 @@ use lineal_facts::predicate::KeyRole;
 use lineal_proof::Signer;
 use zeroize::Zeroizing;
 
-use crate::files::{self, Context, FileError};
+use lineal_blob::files::{self, Context, FileError};
 
 pub use file_signer::FileSigner;
 pub use identity::Identity;

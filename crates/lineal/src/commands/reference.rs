@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, ValueEnum};
 use clap_complete::Shell;
 use lineal_app::{Code, Failure};
-use lineal_store::files;
+use lineal_blob::files;
 
 use super::Done;
 use crate::cli::Arguments;
