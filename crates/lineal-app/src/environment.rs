@@ -15,6 +15,7 @@ use lineal_engine::plan::Cpu;
 use lineal_facts::digest::Hasher;
 use lineal_facts::{Digest, Timestamp};
 use lineal_sandbox::{Access, Mount};
+use lineal_step::machine;
 use serde::Serialize;
 
 use crate::failure::{Code, Failure};
@@ -22,9 +23,9 @@ use crate::project::Project;
 
 /// Where an environment is mounted inside the sandbox, wherever it is on the host.
 pub const MOUNT_POINT: &str = "/lineal/env";
+/// Threads that numeric libraries are given: their number changes results.
+const THREADS: u32 = 1;
 const CONFIG_LIMIT_BYTES: u64 = 64 << 10;
-/// Seconds since 1970 that steps see where a fixed time is needed: 2020-01-01T00:00:00Z.
-pub const FIXED_TIME_S: i64 = 1_577_836_800;
 
 /// A Python environment that can be mounted.
 #[derive(Debug, Clone)]
@@ -77,7 +78,7 @@ impl Environments {
             by_name.insert(name.clone(), environment);
         }
         let base = with_reader(project, Path::new("/"), now, |reader| reader.base())?;
-        Ok(Self { by_name, base, cpu: cpu() })
+        Ok(Self { by_name, base, cpu: Cpu::new(machine::cpu_class(), THREADS) })
     }
 }
 
@@ -102,27 +103,6 @@ fn with_reader<T>(
         cache.save(&path)?;
     }
     Ok(found)
-}
-
-/// The clean environment variables of a step or server, without those of its own role.
-pub fn variables() -> BTreeMap<String, String> {
-    let fixed_time = FIXED_TIME_S.to_string();
-    [
-        ("HOME", "/tmp"),
-        ("LC_ALL", "C.UTF-8"),
-        ("MKL_NUM_THREADS", "1"),
-        ("NUMEXPR_NUM_THREADS", "1"),
-        ("OMP_NUM_THREADS", "1"),
-        ("OPENBLAS_NUM_THREADS", "1"),
-        ("PATH", "/lineal/env/bin:/usr/local/bin:/usr/bin:/bin"),
-        ("PYTHONDONTWRITEBYTECODE", "1"),
-        ("PYTHONHASHSEED", "0"),
-        ("PYTHONUNBUFFERED", "1"),
-        ("SOURCE_DATE_EPOCH", fixed_time.as_str()),
-        ("TZ", "UTC"),
-    ]
-    .map(|(name, value)| (name.to_owned(), value.to_owned()))
-    .into()
 }
 
 struct Reader<'a> {
@@ -267,22 +247,6 @@ impl Reader<'_> {
 
 fn read_only(source: &Path, target: &Path) -> Mount {
     Mount { source: source.to_owned(), target: target.to_owned(), access: Access::ReadOnly }
-}
-
-/// The x86-64 micro-architecture level, which decides the kernels that numeric libraries pick, and the threads that
-/// they are given.
-fn cpu() -> Cpu {
-    #[cfg(target_arch = "x86_64")]
-    let class = if std::is_x86_feature_detected!("avx512f") && std::is_x86_feature_detected!("avx512bw") {
-        "x86-64-v4"
-    } else if std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma") {
-        "x86-64-v3"
-    } else {
-        "x86-64-v2"
-    };
-    #[cfg(not(target_arch = "x86_64"))]
-    let class = std::env::consts::ARCH;
-    Cpu::new(class, 1)
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use lineal_facts::name::NameError;
 use lineal_proof::checkpoint::CheckpointError;
 use lineal_proof::keyring::KeyringError;
 use lineal_sandbox::SandboxError;
+use lineal_step::OutputError;
 use lineal_store::index::IndexError;
 use lineal_store::journal::JournalError;
 use lineal_store::{KeyError, LedgerError, StoreError, WitnessMemoryError};
@@ -191,6 +192,7 @@ from! {
     FileError => |e| file_code(&e);
     BlobError => |e| blob_code(&e);
     TreeError => |e| tree_code(&e);
+    OutputError => |e| output_code(&e);
     LedgerError => |e| ledger_code(&e);
     IndexError => |e| index_code(&e);
     KeyError => |e| Code::Key;
@@ -218,6 +220,15 @@ fn blob_code(error: &BlobError) -> Code {
 /// A path that begins `s3:` is an object.
 fn file_code(error: &FileError) -> Code {
     if error.path.starts_with("s3:") { Code::Storage } else { Code::File }
+}
+
+fn output_code(error: &OutputError) -> Code {
+    match error {
+        OutputError::Undeclared { .. } | OutputError::Missing { .. } | OutputError::Unfit { .. } => {
+            Code::StepOutput
+        }
+        OutputError::Store(error) => tree_code(error),
+    }
 }
 
 fn tree_code(error: &TreeError) -> Code {

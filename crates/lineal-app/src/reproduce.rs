@@ -112,7 +112,7 @@ fn execution(
     }
     let determinism = key.determinism;
     let timeout_ms = declared.timeout_ms;
-    Ok(Execution { step: step.to_string(), key, environment: mounts, timeout_ms, stream: 0, determinism })
+    Ok(Execution { step: step.clone(), key, environment: mounts, timeout_ms, stream: 0, determinism })
 }
 
 fn environment_of(

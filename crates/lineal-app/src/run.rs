@@ -240,7 +240,7 @@ impl Session<'_> {
     ) -> Result<(Executed, Option<&'static str>), Failure> {
         let environment = step.environment.as_ref().and_then(|(name, _)| self.environments.by_name.get(name));
         let execution = Execution {
-            step: step.name.to_string(),
+            step: step.name.clone(),
             key: key.clone(),
             environment: environment.map(|e| e.mounts.clone()).unwrap_or_default(),
             timeout_ms: step.timeout_ms,

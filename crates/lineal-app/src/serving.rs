@@ -15,6 +15,7 @@ use lineal_blob::tree;
 use lineal_facts::predicate::{ArtifactKind, ServeSpec};
 use lineal_facts::{Digest, ModelName, ModelVersion};
 use lineal_sandbox::{Access, Determinism, Limits, Mount, Network, Running, Spec};
+use lineal_step::variables;
 
 use crate::environment;
 use crate::failure::{Code, Failure, chain};
@@ -197,7 +198,7 @@ fn prepare(project: &Project, target: &ServeTarget, place: &Path) -> Result<(Spe
     let mut mounts =
         vec![Mount { source: model, target: PathBuf::from("/lineal/model"), access: Access::ReadOnly }];
     mounts.extend(environment.mounts);
-    let mut env = environment::variables();
+    let mut env = variables::fixed();
     env.insert("LINEAL_PORT".to_owned(), address.port().to_string());
     env.insert("LINEAL_MODEL".to_owned(), target.version.model.to_string());
     env.insert("LINEAL_VERSION".to_owned(), target.version.version.to_string());

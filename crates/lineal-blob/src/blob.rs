@@ -26,6 +26,8 @@ use crate::remote::Remote;
 pub const READ_LIMIT_BYTES: u64 = 1 << 30;
 /// Blobs that are uploaded at a time.
 const UPLOADS_LIMIT: usize = 8;
+/// Blobs that are downloaded at a time.
+const DOWNLOADS_LIMIT: usize = 4;
 const COPY_BUFFER_BYTES: usize = 1 << 18;
 
 /// A folder of blobs.
@@ -206,20 +208,52 @@ impl BlobStore {
     fn sync_these(&self, pending: &BTreeSet<Digest>) -> Result<(), BlobError> {
         let paths: Vec<PathBuf> = pending.iter().map(|d| self.path(d)).collect();
         files::sync_all(&paths)?;
+        self.upload_these(pending)
+    }
+
+    /// Uploads what [`BlobStore::sync`] would, and makes nothing in the folder durable: for a folder that does not
+    /// outlive its process.
+    pub fn upload_all(&self) -> Result<(), BlobError> {
+        let pending = std::mem::take(&mut *lock(&self.unsynced));
+        self.upload_these(&pending).inspect_err(|_| lock(&self.unsynced).extend(pending))
+    }
+
+    fn upload_these(&self, pending: &BTreeSet<Digest>) -> Result<(), BlobError> {
         let Some(remote) = &self.remote else { return Ok(()) };
         let missing: Vec<Digest> = {
             let uploaded = lock(&self.uploaded);
             pending.iter().filter(|digest| !uploaded.contains(digest)).copied().collect()
         };
+        self.each(&missing, UPLOADS_LIMIT, &|digest| self.upload(remote.as_ref(), digest))
+    }
+
+    /// Brings these blobs into the folder, some at a time; those that are there with good bytes stay.
+    pub fn fetch_all(&self, digests: &[Digest]) -> Result<(), BlobError> {
+        let Some(remote) = &self.remote else { return Ok(()) };
+        self.each(digests, DOWNLOADS_LIMIT, &|digest| match self.verify_file(digest) {
+            Ok(()) => Ok(()),
+            // A damaged cache is no damage of the record.
+            Err(BlobError::Missing(_) | BlobError::Damaged { .. }) => self.download(remote.as_ref(), digest),
+            Err(error) => Err(error),
+        })
+    }
+
+    /// Does `work` for every digest, in several threads.
+    fn each(
+        &self,
+        digests: &[Digest],
+        threads: usize,
+        work: &(dyn Fn(&Digest) -> Result<(), BlobError> + Sync),
+    ) -> Result<(), BlobError> {
         let next = AtomicUsize::new(0);
         let work = || -> Result<(), BlobError> {
-            while let Some(digest) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
-                self.upload(remote.as_ref(), digest)?;
+            while let Some(digest) = digests.get(next.fetch_add(1, Ordering::Relaxed)) {
+                work(digest)?;
             }
             Ok(())
         };
         std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..UPLOADS_LIMIT.min(missing.len())).map(|_| scope.spawn(work)).collect();
+            let workers: Vec<_> = (0..threads.min(digests.len())).map(|_| scope.spawn(work)).collect();
             workers
                 .into_iter()
                 .try_for_each(|worker| worker.join().unwrap_or_else(|_| Err(abandoned(&self.root))))
@@ -326,8 +360,8 @@ pub fn below(root: &Path, digest: &Digest) -> PathBuf {
 }
 
 fn abandoned(root: &Path) -> BlobError {
-    let source = io::Error::other("an upload was abandoned");
-    FileError { operation: "upload from", path: root.to_owned(), source }.into()
+    let source = io::Error::other("a transfer was abandoned");
+    FileError { operation: "transfer blobs of", path: root.to_owned(), source }.into()
 }
 
 /// The digest of the file at `path`, whatever its size.
