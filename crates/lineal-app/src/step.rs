@@ -148,6 +148,7 @@ fn prepare(project: &Project, execution: &Execution, place: &Path) -> Result<Spe
         argv: key.run.clone(),
         env,
         cwd: PathBuf::from("/lineal/code"),
+        root: None,
         mounts,
         stdout: log.clone(),
         stderr: log,
