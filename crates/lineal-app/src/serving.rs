@@ -207,6 +207,7 @@ fn prepare(project: &Project, target: &ServeTarget, place: &Path) -> Result<(Spe
         argv: target.serve.run.clone(),
         env,
         cwd: PathBuf::from("/lineal/model"),
+        root: None,
         mounts,
         stdout: log.clone(),
         stderr: log,

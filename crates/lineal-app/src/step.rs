@@ -6,12 +6,13 @@ use std::path::Path;
 use lineal_blob::files;
 use lineal_engine::pipeline::{Determinism, OutputName};
 use lineal_engine::plan::{KeyDocument, KeyInput};
-use lineal_facts::predicate::{Artifact, Entropy};
-use lineal_facts::{Digest, StepName, Timestamp};
+use lineal_facts::predicate::Entropy;
+use lineal_facts::{Digest, StepName};
 use lineal_sandbox::{EntropyKey, EntropySource, Exit, Limits, Mount, Report};
 use lineal_step::wire::WIRE_VERSION;
 use lineal_step::{Input, Place, StepOrder, outputs, variables};
 
+use crate::executor::Executed;
 use crate::failure::{Code, Failure};
 use crate::project::{Project, now};
 use crate::workspace::Workspace;
@@ -40,21 +41,6 @@ pub struct Execution {
     pub determinism: Determinism,
 }
 
-/// What an execution made.
-#[derive(Debug)]
-pub struct Executed {
-    /// Outputs by name, frozen as blobs.
-    pub outputs: BTreeMap<OutputName, Artifact>,
-    /// What the sandbox saw.
-    pub report: Report,
-    /// Blob with standard output and error.
-    pub log: Digest,
-    /// When it started.
-    pub started_at: Timestamp,
-    /// When it ended.
-    pub finished_at: Timestamp,
-}
-
 /// Runs the step in a fresh place and freezes its outputs.
 pub fn execute(project: &Project, execution: &Execution) -> Result<Executed, Failure> {
     let workspace = Workspace::create(project, execution.step.as_str())?;
@@ -72,7 +58,7 @@ pub fn execute(project: &Project, execution: &Execution) -> Result<Executed, Fai
     let named = |name: &OutputName| Some((name.clone(), made.remove(name.as_str())?));
     let outputs = execution.key.outputs.keys().filter_map(named).collect();
     let (log, _) = blobs.put_file(&place.log())?;
-    Ok(Executed { outputs, report, log, started_at, finished_at })
+    Ok(Executed { outputs, report, log, started_at, finished_at, location: BTreeMap::new() })
 }
 
 /// What whoever runs the step is told, here or in a pod: it follows from the execution alone.

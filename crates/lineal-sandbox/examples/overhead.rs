@@ -27,6 +27,7 @@ fn main() -> Result<(), SandboxError> {
             argv: vec!["/bin/true".to_owned()],
             env: BTreeMap::new(),
             cwd: "/tmp".into(),
+            root: None,
             mounts: Vec::new(),
             stdout: log.clone(),
             stderr: log.clone(),

@@ -34,6 +34,7 @@ pub fn probe(launcher: &Launcher, scratch_dir: &Path) -> Capabilities {
         argv: vec!["true".to_owned()],
         env: BTreeMap::new(),
         cwd: "/tmp".into(),
+        root: None,
         mounts: Vec::new(),
         stdout: scratch_dir.join("probe.stdout"),
         stderr: scratch_dir.join("probe.stderr"),

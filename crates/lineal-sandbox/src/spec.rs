@@ -21,7 +21,12 @@ pub struct Spec {
     pub env: BTreeMap<String, String>,
     /// The working directory, inside. It must exist there.
     pub cwd: PathBuf,
-    /// What is visible besides the base system (`/usr`, `/lib*`, `/bin`, `/sbin`); later ones cover earlier ones.
+    /// The base: an unpacked image on the host. Programs, their libraries and loader come from it; nothing is written
+    /// to it, and its `/dev`, `/proc`, `/sys` and `/tmp` are not shown. `None`: the host's base system (`/usr`,
+    /// `/lib*`, `/bin`, `/sbin`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<PathBuf>,
+    /// What is visible besides the base; later ones cover earlier ones.
     pub mounts: Vec<Mount>,
     /// Host file that standard output is appended to; created when missing.
     pub stdout: PathBuf,
@@ -193,6 +198,9 @@ impl Spec {
 
     fn check_paths(&self) -> Result<(), SandboxError> {
         check_path("cwd", &self.cwd)?;
+        if let Some(root) = &self.root {
+            check_path("root", root)?;
+        }
         check_path("stdout", &self.stdout)?;
         check_path("stderr", &self.stderr)?;
         if self.mounts.len() > MAX_MOUNTS {

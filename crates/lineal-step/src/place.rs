@@ -74,6 +74,7 @@ impl Place {
             argv: order.run.clone(),
             env: order.env.clone(),
             cwd: PathBuf::from(variables::CODE),
+            root: None,
             mounts: vec![
                 mount(self.code(), variables::CODE, Access::ReadOnly),
                 mount(self.inputs(), variables::INPUTS, Access::ReadOnly),

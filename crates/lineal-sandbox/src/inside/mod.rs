@@ -1,6 +1,7 @@
 //! Init: process 1 of the step's pid namespace. Builds the file tree, starts the step, reaps, and ends with it.
 //! When it ends, the kernel kills whatever else runs in the namespace.
 
+mod image;
 pub(crate) mod message;
 mod program;
 mod root;

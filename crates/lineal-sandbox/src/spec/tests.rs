@@ -5,6 +5,7 @@ fn spec() -> Spec {
         argv: vec!["true".into()],
         env: BTreeMap::new(),
         cwd: "/tmp".into(),
+        root: None,
         mounts: vec![],
         stdout: "/x/out".into(),
         stderr: "/x/err".into(),

@@ -47,6 +47,7 @@ impl Step {
             argv: argv.map(str::to_owned).to_vec(),
             env: BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]),
             cwd: "/tmp".into(),
+            root: None,
             mounts: vec![],
             stdout: dir.path().join("stdout"),
             stderr: dir.path().join("stderr"),

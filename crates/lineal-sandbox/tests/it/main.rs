@@ -6,6 +6,7 @@
 mod determinism;
 mod errors;
 mod fixture;
+mod image;
 mod isolation;
 mod lifetime;
 mod limits;

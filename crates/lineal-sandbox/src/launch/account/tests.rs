@@ -7,6 +7,7 @@ fn account(determinism: Determinism, network: Network, missed: &[&str]) -> Accou
         argv: vec!["true".into()],
         env: BTreeMap::new(),
         cwd: "/tmp".into(),
+        root: None,
         mounts: vec![],
         stdout: "/x/out".into(),
         stderr: "/x/err".into(),
