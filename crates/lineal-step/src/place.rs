@@ -7,7 +7,7 @@ use lineal_blob::BlobStore;
 use lineal_blob::files::{self, Context as _};
 use lineal_blob::tree::{self, TreeError};
 use lineal_facts::predicate::ArtifactKind;
-use lineal_sandbox::{Access, Mount, Network, Spec};
+use lineal_sandbox::{Access, Isolation, Mount, Network, Spec};
 
 use crate::order::StepOrder;
 use crate::variables;
@@ -74,6 +74,7 @@ impl Place {
             argv: order.run.clone(),
             env: order.env.clone(),
             cwd: PathBuf::from(variables::CODE),
+            isolation: Isolation::Namespaces,
             root: None,
             mounts: vec![
                 mount(self.code(), variables::CODE, Access::ReadOnly),
@@ -83,6 +84,7 @@ impl Place {
             ],
             stdout: self.log(),
             stderr: self.log(),
+            tee: false,
             network: Network::None,
             determinism: order.determinism.clone(),
             limits: order.limits.clone(),
