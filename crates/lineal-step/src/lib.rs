@@ -9,11 +9,15 @@
 //! * [`place`]: code, inputs and parameters laid out. [`variables`]: what a step finds in its environment.
 //! * [`outputs`]: what it wrote, frozen.
 //! * [`machine`]: where it runs.
+//! * [`pod`]: the life of a pod. [`exchange`]: its side of the connection to the operator. [`install`]: what comes before.
 
+pub mod exchange;
+pub mod install;
 pub mod machine;
 pub mod order;
 pub mod outputs;
 pub mod place;
+pub mod pod;
 pub mod result;
 pub mod variables;
 pub mod wire;
