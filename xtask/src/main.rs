@@ -16,6 +16,7 @@ mod s3;
 mod setup;
 mod shell;
 mod soak;
+mod step;
 mod test;
 mod tidy;
 mod workspace;
@@ -74,6 +75,8 @@ enum Task {
         #[command(subcommand)]
         what: Soak,
     },
+    /// Build the program that runs steps in pods, for images that have nothing else in them.
+    Step,
     /// A real Kubernetes cluster of one node, for tests.
     Cluster(cluster::Arguments),
     /// Measure.
@@ -126,6 +129,7 @@ fn run(task: &Task) -> anyhow::Result<()> {
         Task::Gen { check } => generate::generate(&workspace, *check).map(|_| ()),
         Task::Fuzz { name, seconds } => fuzz::fuzz(&workspace, name.as_deref(), *seconds),
         Task::Soak { what: Soak::Ledger { rounds } } => soak::ledger(&workspace, *rounds),
+        Task::Step => step::build(&workspace).map(|_| ()),
         Task::Cluster(arguments) => cluster::run(&workspace, arguments),
         Task::Bench { what: Bench::Spine } => bench::spine(&workspace),
         Task::Bench { what: Bench::Ledger { entries } } => bench::ledger(&workspace, *entries),

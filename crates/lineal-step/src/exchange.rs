@@ -222,11 +222,12 @@ impl Exchange {
         sent: &AtomicU64,
     ) -> Result<Response<Incoming>, Trouble> {
         let final_error = |e: hyper::http::Error| Trouble::Final(ExchangeError::SetUp(e.to_string()));
+        let sends_json = method == Method::POST;
         let mut request = Request::builder()
             .method(method)
             .uri(format!("{}{PATH_PREFIX}{name}", self.settings.address))
             .header(AUTHORIZATION, self.authorization().map_err(Trouble::Final)?);
-        if matches!(body, Either::Left(_)) {
+        if sends_json {
             request = request.header(CONTENT_TYPE, "application/json");
         }
         let mut answer = self.client.request(request.body(body).map_err(final_error)?);

@@ -1,4 +1,15 @@
 //! The life of a pod: orders are asked for, carried out and reported, one after the other.
+//!
+//! What the container must have, all of it writable by its user but the first two:
+//!
+//! ```text
+//! /lineal/bin          the program, from an init container (`lineal-step install /lineal/bin /lineal/work`)
+//! /lineal/token/token  the pod's token
+//! /lineal/work         a volume of this pod alone: blobs and the log. Parts of it are mounted again:
+//! /lineal/{code,in,out,params.json}, /tmp
+//! ```
+//!
+//! `/tmp` is a part of the volume because it is cleared for each order, and nothing outside the volume ever is.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -5,6 +5,10 @@ use std::collections::BTreeMap;
 /// Seconds since 1970 that steps see where a fixed time is needed: 2020-01-01T00:00:00Z.
 pub const FIXED_TIME_S: i64 = 1_577_836_800;
 
+const PATH: &str = "PATH";
+/// What container runtimes set where an image sets none.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// Where a step finds its code; also its working directory.
 pub const CODE: &str = "/lineal/code";
 /// Where a step finds its inputs.
@@ -35,23 +39,30 @@ pub fn fixed() -> BTreeMap<String, String> {
     .into()
 }
 
-/// [`fixed`] and those of a step with this seed.
+/// [`fixed`] and those of a step with this seed, on a base system.
 pub fn of_step(seed: &str) -> BTreeMap<String, String> {
     let mut env = fixed();
-    env.extend(
-        [
-            ("LINEAL_IN", INPUTS),
-            ("LINEAL_OUT", OUTPUTS),
-            ("LINEAL_PARAMS", PARAMETERS),
-            ("LINEAL_SEED", seed),
-        ]
-        .map(|(name, value)| (name.to_owned(), value.to_owned())),
-    );
+    env.append(&mut own(seed));
     env
+}
+
+/// Those of a step with this seed that go over the image's own ones: all but the search path, which is the image's.
+pub fn of_step_in_image(seed: &str) -> BTreeMap<String, String> {
+    let mut env = of_step(seed);
+    env.remove(PATH);
+    env
+}
+
+fn own(seed: &str) -> BTreeMap<String, String> {
+    [("LINEAL_IN", INPUTS), ("LINEAL_OUT", OUTPUTS), ("LINEAL_PARAMS", PARAMETERS), ("LINEAL_SEED", seed)]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into()
 }
 
 /// Of the variables that an image's processes get, those that are the image's: without what a container runtime and
 /// Kubernetes add, and without ours.
+///
+/// An image without a search path gets the one that container runtimes give it.
 ///
 /// It goes by names, so that an image's own variable of such a name is left out too, in a pod and on this machine.
 pub fn of_image(all: impl IntoIterator<Item = (String, String)>) -> BTreeMap<String, String> {
@@ -62,7 +73,9 @@ pub fn of_image(all: impl IntoIterator<Item = (String, String)>) -> BTreeMap<Str
             || name.contains("_SERVICE_")
             || name.contains("_PORT")
     };
-    all.into_iter().filter(|(name, _)| !added(name)).collect()
+    let mut env: BTreeMap<String, String> = all.into_iter().filter(|(name, _)| !added(name)).collect();
+    env.entry(PATH.to_owned()).or_insert_with(|| DEFAULT_PATH.to_owned());
+    env
 }
 
 #[cfg(test)]

@@ -34,3 +34,10 @@ fn a_step_finds_its_folders_and_its_seed() {
         ]
     );
 }
+
+#[test]
+fn the_search_path_of_a_step_in_an_image_is_the_images() {
+    assert!(!of_step_in_image("7").contains_key("PATH"));
+    assert_eq!(of_step_in_image("7").len() + 1, of_step("7").len());
+    assert_eq!(of_image([])["PATH"], "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+}

@@ -104,7 +104,7 @@ pub(crate) fn order(server: &Server, name: &str, script: &str) -> StepOrder {
         attempt: format!("run/{name}/1"),
         step: name.parse().unwrap(),
         run: ["sh", "-eu", "step.sh"].map(str::to_owned).to_vec(),
-        env: lineal_step::variables::of_step("7"),
+        env: lineal_step::variables::of_step_in_image("7"),
         code: server.directory(&[("step.sh", script)]),
         inputs: BTreeMap::new(),
         parameters: "{}".to_owned(),
