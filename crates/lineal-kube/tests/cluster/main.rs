@@ -16,7 +16,7 @@ use std::sync::OnceLock;
 use lineal_kube::definition;
 use serde_json::Value;
 
-use crate::documents::{GOOD, Refused, WRONG, large, wrong};
+use crate::documents::{GOOD, Refused, WRONG, wrong};
 
 const FLIGHTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/flights");
 
@@ -157,4 +157,21 @@ fn every_field_is_explained() {
     assert!(text.contains("The longest time that it may take"), "{text}");
     let text = accepted(&["explain", "rollouts.lineal.dev.status.phase"], "");
     assert!(text.contains("Healthy") && text.contains("Degraded"), "{text}");
+}
+
+/// A pipeline of `steps` steps with `width` inputs and outputs each.
+fn large(steps: usize, width: usize) -> String {
+    let mut text = String::from("apiVersion: lineal.dev/v1alpha1\nkind: Pipeline\nmetadata: {name: large}\n");
+    text += "data: {d: \"dataset://d@v1\"}\nenvs: {py: {python: .venv}}\nsteps:\n";
+    for step in 0..steps {
+        let source = |at: usize| match step {
+            0 => "data.d".to_owned(),
+            _ => format!("step-{}.out-{at}", step - 1),
+        };
+        let inputs: Vec<String> = (0..width).map(|at| format!("in-{at}: {}", source(at))).collect();
+        let outputs: Vec<String> = (0..width).map(|at| format!("out-{at}: o{at}")).collect();
+        text += &format!("  step-{step}:\n    run: [sh]\n    env: py\n    timeout: 10m\n");
+        text += &format!("    in: {{{}}}\n    out: {{{}}}\n", inputs.join(", "), outputs.join(", "));
+    }
+    text
 }

@@ -179,21 +179,3 @@ pub(crate) fn wrong(from: &str, to: &str) -> String {
     assert!(GOOD.contains(from), "the document has no `{from}`");
     GOOD.replacen(from, to, 1)
 }
-
-/// A pipeline of `steps` steps with `width` inputs and outputs each.
-#[cfg(feature = "cluster")]
-pub(crate) fn large(steps: usize, width: usize) -> String {
-    let mut text = String::from("apiVersion: lineal.dev/v1alpha1\nkind: Pipeline\nmetadata: {name: large}\n");
-    text += "data: {d: \"dataset://d@v1\"}\nenvs: {py: {python: .venv}}\nsteps:\n";
-    for step in 0..steps {
-        let source = |at: usize| match step {
-            0 => "data.d".to_owned(),
-            _ => format!("step-{}.out-{at}", step - 1),
-        };
-        let inputs: Vec<String> = (0..width).map(|at| format!("in-{at}: {}", source(at))).collect();
-        let outputs: Vec<String> = (0..width).map(|at| format!("out-{at}: o{at}")).collect();
-        text += &format!("  step-{step}:\n    run: [sh]\n    env: py\n    timeout: 10m\n");
-        text += &format!("    in: {{{}}}\n    out: {{{}}}\n", inputs.join(", "), outputs.join(", "));
-    }
-    text
-}
