@@ -20,6 +20,9 @@ const KUBECONFIG: &str = "LINEAL_TEST_KUBECONFIG";
 /// Names the client of that cluster.
 const KUBECTL: &str = "LINEAL_TEST_KUBECTL";
 
+/// Names Helm.
+const HELM: &str = "LINEAL_TEST_HELM";
+
 /// What is tested.
 #[derive(Args)]
 pub(crate) struct Options {
@@ -148,7 +151,11 @@ fn on_own_cluster(workspace: &Workspace) -> Result<Count> {
     // A cluster takes memory and time from the compiler.
     shell::loud(cluster_tests(workspace).arg("--no-run"))?;
     let lent = Lent::start(workspace)?;
-    let variables = [(KUBECONFIG, lent.kubeconfig().into()), (KUBECTL, lent.kubectl().into())];
+    let variables = [
+        (KUBECONFIG, lent.kubeconfig().into()),
+        (KUBECTL, lent.kubectl().into()),
+        (HELM, lent.helm().into()),
+    ];
     let count = on_cluster(workspace, &variables);
     lent.end()?;
     count

@@ -54,6 +54,11 @@ impl Lent {
         self.place.at("bin/kubectl")
     }
 
+    /// Helm, of the version that the chart is tested with.
+    pub(crate) fn helm(&self) -> PathBuf {
+        self.place.at("bin/helm")
+    }
+
     /// Ends it, and says if that fails.
     pub(crate) fn end(self) -> Result<()> {
         life::down(&self.place, false)
