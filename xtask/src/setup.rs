@@ -78,6 +78,11 @@ pub(crate) fn cluster_tests(workspace: &Workspace) -> Result<()> {
     cluster::test(workspace)
 }
 
+/// What the image of Lineal is made with.
+pub(crate) fn image() -> Result<()> {
+    system::ensure_image()
+}
+
 /// What a Debian image is made with.
 pub(crate) fn debian() -> Result<()> {
     system::ensure_debian()

@@ -12,7 +12,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use tar::{Builder, EntryType};
 
-use super::{EPOCH_SECONDS, Image, Layer, Measured, folder_of, header};
+use super::{EPOCH_SECONDS, Image, Layer, Measured, Process, folder_of, header};
 use crate::{setup, shell};
 
 const SUITE: &str = "bookworm";
@@ -79,7 +79,7 @@ pub(crate) fn write(out: &Path, name: &str, lock: Option<&Path>) -> Result<Strin
         })?;
     }
     let image = Image { name: name.to_owned(), entrypoint: vec!["/usr/bin/python3".to_owned()] };
-    image.assemble(out, &mut layers, &ENVIRONMENT)
+    image.assemble(out, &mut layers, &Process { user: None, environment: &ENVIRONMENT })
 }
 
 fn debian(work: &Path, root: &Path) -> Result<()> {
