@@ -8,6 +8,7 @@
 //! Intent is in `spec`, in a [`resource::RolloutAction`] or in an [`resource::Approval`]. A `status` can be deleted:
 //! it is made again from the ledger.
 
+pub mod access;
 pub mod definition;
 pub mod resource;
 pub mod schema;

@@ -7,6 +7,7 @@
 
 #[path = "../it/documents.rs"]
 mod documents;
+mod install;
 mod objects;
 
 use std::io::Write;

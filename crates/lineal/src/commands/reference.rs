@@ -23,6 +23,8 @@ pub(crate) enum Document {
     Openapi,
     /// deploy/chart/crds/, the definitions of the custom resources
     Crds,
+    /// deploy/chart/templates/access.yaml, what the operator may do
+    Access,
 }
 
 pub(super) fn print(document: Document, printer: &Printer) -> Done {
@@ -31,6 +33,7 @@ pub(super) fn print(document: Document, printer: &Printer) -> Done {
         Document::Errors => errors(),
         Document::Openapi => lineal_http::openapi::document(),
         Document::Crds => definitions(),
+        Document::Access => lineal_kube::access::template(),
     };
     printer.line(text.trim_end());
     Ok(ExitCode::SUCCESS)
