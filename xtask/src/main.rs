@@ -140,3 +140,6 @@ fn run(task: &Task) -> anyhow::Result<()> {
         Task::Bench { what: Bench::Ledger { entries } } => bench::ledger(&workspace, *entries),
     }
 }
+
+#[cfg(test)]
+mod tests;
