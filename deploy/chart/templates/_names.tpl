@@ -22,6 +22,11 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 
+{{- /* Its address stays when the operator is started again, and a pod of a step need not ask a name server for it. */ -}}
+{{- define "lineal.exchange" -}}
+{{ include "lineal.name" . }}-exchange
+{{- end }}
+
 {{- define "lineal.image" -}}
 {{ .Values.image.repository }}@{{ .Values.image.digest }}
 {{- end }}
@@ -32,12 +37,14 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 
 {{- /* The command line, in this one place. */ -}}
 {{- define "lineal.arguments" -}}
+- --dir=/var/lib/lineal
 - operator
-- --folder=/var/lib/lineal
 - --listen=0.0.0.0:8443
 - --health=0.0.0.0:8080
-- --advertise=https://$(POD_IP):8443
+- --advertise=https://$({{ include "lineal.exchange" . | upper | replace "-" "_" }}_SERVICE_HOST):8443
 - --step-image={{ default (include "lineal.image" .) .Values.operator.stepImage }}
+- --step-image-pull-policy={{ .Values.image.pullPolicy }}
+- --approver={{ .Values.operator.approver }}
 - --parallel-steps={{ .Values.operator.parallelSteps }}
 {{- with .Values.operator.namespace }}
 - --namespace={{ . }}

@@ -72,6 +72,7 @@ fn install_lints_and_refuses_wrong_values() {
         ("image.pullPolicy=Sometimes", "/image/pullPolicy"),
         ("operator.parallelSteps=0", "/operator/parallelSteps"),
         ("operator.parallelSteps=many", "/operator/parallelSteps"),
+        ("operator.approver=Ana Smith", "/operator/approver"),
         ("operator.replicas=2", "additional properties 'replicas' not allowed"),
         ("operator.stepImage=busybox:1", "/operator/stepImage"),
         ("operator.namespace=No_Name", "/operator/namespace"),
@@ -239,7 +240,8 @@ fn install_upgrade_keeps_the_claim_and_uninstall_leaves_nothing_else() {
     done(&["upgrade", release, CHART, "--namespace", &name], &values(&["operator.parallelSteps=3"]));
     assert_eq!(accepted(&claim, ""), before);
     let arguments = "--output=jsonpath={.spec.template.spec.containers[0].args}";
-    let arguments = accepted(&["get", "deployment", &object, "-n", &name, arguments], "");
+    let arguments =
+        accepted(&["get", "deployment", &format!("{object}-operator"), "-n", &name, arguments], "");
     assert!(arguments.contains("--parallel-steps=3"), "{arguments}");
     done(&["rollback", release, "1", "--namespace", &name], &[]);
     assert_eq!(accepted(&claim, ""), before);
