@@ -7,8 +7,8 @@ use anyhow::{Context, Result, bail};
 use sha2::{Digest as _, Sha256};
 
 use super::life::{self, Start};
-use super::machine;
 use super::place::Place;
+use super::{inside, machine};
 use crate::setup::Containerd;
 use crate::workspace::Workspace;
 
@@ -28,7 +28,7 @@ pub(crate) struct Lent {
 }
 
 impl Lent {
-    /// Starts it; says why if this machine cannot have one.
+    /// Starts it, with the image `cluster.test/probe:1` on its node; says why if this machine cannot have one.
     pub(crate) fn start(workspace: &Workspace) -> Result<Self> {
         possible()?;
         let folder = workspace.target.join("xtask");
@@ -41,7 +41,9 @@ impl Lent {
         }
         let start = Start { kept: false, containerd: Containerd::Debian, limit_seconds: LIMIT_SECONDS };
         life::up(workspace, &place, start)?;
-        Ok(Self { place, _lock: lock })
+        let lent = Self { place, _lock: lock };
+        inside::load(&lent.place, &[lent.place.at("bin/probe.tar")])?;
+        Ok(lent)
     }
 
     /// The configuration for programs outside of the cluster's network.

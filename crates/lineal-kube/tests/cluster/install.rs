@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 use lineal_kube::access::{Access, EVERYWHERE, OWN_NAMESPACE};
 use serde_json::{Value, json};
@@ -12,6 +13,11 @@ use serde_json::{Value, json};
 use crate::{accepted, kubectl, namespace, said};
 
 const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/chart");
+/// A small server and client, from `testing/cluster/probe`. On a cluster that was started by hand: `cargo xtask cluster
+/// load .../bin/probe.tar`.
+const PROBE: &str = "cluster.test/probe:1";
+/// For policies to be in force.
+const LIMIT: Duration = Duration::from_secs(60);
 const DIGEST: &str = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
 /// What every installation needs.
@@ -254,5 +260,93 @@ fn install_upgrade_keeps_the_claim_and_uninstall_leaves_nothing_else() {
     done(&["install", release, CHART, "--namespace", &name, "--take-ownership"], &values(&[]));
     assert_eq!(accepted(&claim, ""), before);
     done(&["uninstall", release, "--namespace", &name, "--wait"], &[]);
+    accepted(&["delete", "namespace", &name, "--wait=false"], "");
+}
+
+/// A pod that serves on these ports and satisfies the restricted standard.
+fn server(name: &str, labels: &Value, ports: &[(&str, u16)]) -> Value {
+    let container = |(name, port): &(&str, u16)| {
+        json!({
+            "name": name,
+            "image": PROBE,
+            "imagePullPolicy": "Never",
+            "args": ["serve", port.to_string()],
+            "ports": [{"name": name, "containerPort": port}],
+            "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
+        })
+    };
+    json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "labels": labels},
+        "spec": {
+            "terminationGracePeriodSeconds": 0,
+            "securityContext": {
+                "runAsNonRoot": true,
+                "runAsUser": 65532,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "containers": ports.iter().map(container).collect::<Vec<_>>(),
+        },
+    })
+}
+
+/// Who reaches whom, with servers in place of the operator and of a step: the labels are theirs.
+#[test]
+fn install_policies_let_steps_reach_the_exchange_and_nothing_else() {
+    let name = restricted("network");
+    let values: Vec<String> = needed()
+        .into_iter()
+        .chain(["storage.kind=empty".to_owned(), format!("networkPolicy.metricsNamespace={name}")])
+        .collect();
+    done(&["install", "lineal", CHART, "--namespace", &name], &values);
+    let deployment = accepted(&["get", "deployment", "lineal-operator", "-n", &name, "--output=json"], "");
+    let deployment: Value = serde_json::from_str(&deployment).unwrap();
+    let labels = &deployment["spec"]["template"]["metadata"]["labels"];
+    let step = json!({"app.kubernetes.io/part-of": "lineal", "app.kubernetes.io/component": "step"});
+    let pods = [
+        server("operator", labels, &[("exchange", 8443), ("health", 8080)]),
+        server("step", &step, &[("serve", 8080)]),
+        server("stranger", &json!({"who": "stranger"}), &[("serve", 8080)]),
+    ];
+    for pod in &pods {
+        accepted(&["create", "-n", &name, "-f", "-"], &pod.to_string());
+    }
+    let ready = ["wait", "-n", &name, "--for=condition=Ready", "--timeout=60s"];
+    accepted(&[&ready[..], &["pod/operator", "pod/step", "pod/stranger"]].concat(), "");
+    let address = |kind: &str, path: &str| {
+        accepted(&["get", kind, "-n", &name, &format!("--output=jsonpath={{{path}}}")], "")
+    };
+    let exchange = format!("http://{}:8443/", address("service/lineal-exchange", ".spec.clusterIP"));
+    let [operator, step, stranger] =
+        ["pod/operator", "pod/step", "pod/stranger"].map(|pod| address(pod, ".status.podIP"));
+    let asks = |from: &str, words: [&str; 2]| {
+        let output = kubectl(&[&["exec", "-n", &name, from, "--", "/probe"], &words[..]].concat(), "");
+        // Anything else is a fault of the cluster, not of the network between two pods.
+        assert!(output.status.success() || said(&output).contains("error:"), "{from}: {}", said(&output));
+        output.status.success()
+    };
+    // A policy is in force a moment after it is made, and a new pod's address is known a moment after that.
+    let until = |from: &str, words: [&str; 2], wanted: bool| {
+        let begun = Instant::now();
+        while asks(from, words) != wanted {
+            assert!(begun.elapsed() < LIMIT, "{from} {words:?}: not {wanted} within {LIMIT:?}");
+        }
+    };
+    let (health, at_stranger) = (format!("http://{operator}:8080/"), format!("http://{stranger}:8080/"));
+    until("step", ["get", &exchange], true);
+    until("stranger", ["get", &exchange], false);
+    until("stranger", ["get", &health], true);
+    until("step", ["get", &health], false);
+    until("step", ["get", &at_stranger], false);
+    until("step", ["lookup", "kubernetes.default.svc.cluster.local"], false);
+    until("stranger", ["get", &format!("http://{step}:8080/")], false);
+    // What was refused is there.
+    until("operator", ["get", &at_stranger], true);
+    until("step", ["get", "http://127.0.0.1:8080/"], true);
+    until("stranger", ["lookup", "kubernetes.default.svc.cluster.local"], true);
+    // Still so, after the others could.
+    assert!(asks("step", ["get", &exchange]) && !asks("stranger", ["get", &exchange]));
+    done(&["uninstall", "lineal", "--namespace", &name, "--wait"], &[]);
     accepted(&["delete", "namespace", &name, "--wait=false"], "");
 }
