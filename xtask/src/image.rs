@@ -66,7 +66,7 @@ pub(crate) fn image(workspace: &Workspace, options: &Options) -> Result<Made> {
     let step = options.step.clone().unwrap_or_else(|| workspace.target.join("step/lineal-step"));
     if !step.is_file() {
         bail!(
-            "there is no `{}`, the program for pods of steps; build it, or name one with --step",
+            "there is no `{}`, the program for pods of steps; `cargo xtask step` builds it, or name one with --step",
             step.display()
         );
     }

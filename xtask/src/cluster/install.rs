@@ -32,10 +32,8 @@ const NAME: &str = "lineal";
 /// Installs, or upgrades what is installed.
 pub(super) fn install(workspace: &Workspace, place: &Place, options: &Installation) -> Result<()> {
     place.running()?;
-    let Made { file, digest } = image::image(workspace, &options.image)?;
-    let pushed = inside::push(place, &file, NAME)?;
-    let (repository, pushed_digest) = pushed.split_once('@').context("the registry gave no digest")?;
-    ensure!(pushed_digest == digest, "the image is {digest}, but the registry says {pushed_digest}");
+    let pushed = push(workspace, place, &options.image)?;
+    let (repository, digest) = pushed.split_once('@').context("the registry gave no digest")?;
     let chart = workspace.root.join(CHART);
     prepare(place, &chart)?;
     let mut helm = Command::new(place.at("bin/helm"));
@@ -53,6 +51,14 @@ pub(super) fn install(workspace: &Workspace, place: &Place, options: &Installati
         helm.args(["--wait", "--timeout", &format!("{seconds}s")]);
     }
     shell::loud(helm.args(&options.words))
+}
+
+/// Makes the image and gives its name in the cluster's registry, with the digest.
+fn push(workspace: &Workspace, place: &Place, options: &image::Options) -> Result<String> {
+    let Made { file, digest } = image::image(workspace, options)?;
+    let pushed = inside::push(place, &file, NAME)?;
+    ensure!(pushed.ends_with(&format!("@{digest}")), "the image is {digest}, but the registry says {pushed}");
+    Ok(pushed)
 }
 
 /// The namespace, in which only restricted pods are admitted; and the definitions, which Helm installs once and never
