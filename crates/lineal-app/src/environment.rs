@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use lineal_engine::pipeline::{EnvName, Pipeline};
+use lineal_engine::pipeline::{Env, EnvName, Pipeline};
 use lineal_engine::plan::Cpu;
 use lineal_facts::digest::Hasher;
 use lineal_facts::{Digest, Timestamp};
@@ -35,7 +35,7 @@ pub struct Environment {
     pub mounts: Vec<Mount>,
 }
 
-/// The environments of a pipeline, the base system and the processor.
+/// The Python environments of a pipeline, the base system and the processor.
 #[derive(Debug, Clone)]
 pub struct Environments {
     /// By name.
@@ -57,7 +57,8 @@ struct Parts {
 }
 
 impl Environments {
-    /// Looks at the environments that the steps of `pipeline` run in, relative to `folder`.
+    /// Looks at the Python environments that the steps of `pipeline` run in, relative to `folder`. What an image is says
+    /// its digest; whether it is here matters to steps that execute.
     pub fn resolve(
         project: &Project,
         folder: &Path,
@@ -67,7 +68,10 @@ impl Environments {
         let used: BTreeSet<&EnvName> = pipeline.steps().iter().filter_map(|step| step.env.as_ref()).collect();
         let mut by_name = BTreeMap::new();
         for (name, env) in pipeline.envs.iter().filter(|(name, _)| used.contains(name)) {
-            let location = folder.join(&env.python);
+            let location = match env {
+                Env::Python(python) => folder.join(python),
+                Env::Image(_) => continue,
+            };
             let environment = at(project, &location, now).map_err(|e| {
                 Failure::new(
                     e.code,

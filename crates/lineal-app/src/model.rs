@@ -1,6 +1,6 @@
 //! Registering model versions.
 
-use lineal_engine::pipeline::Pipeline;
+use lineal_engine::pipeline::{Env, Pipeline};
 use lineal_facts::predicate::{ArtifactKind, ModelVersionRecord, ServeSpec};
 use lineal_facts::statement::Subject;
 use lineal_facts::{Digest, ModelName, ModelVersion, Predicate, RunId, Statement};
@@ -96,7 +96,11 @@ pub fn serve_spec(
         |reason: &str| Failure::new(Code::Pipeline, format!("the pipeline's `serve` section {reason}"));
     let serve = pipeline.serve.as_ref().ok_or_else(|| wrong("is missing"))?;
     let env = pipeline.envs.get(&serve.env).ok_or_else(|| wrong("names an unknown environment"))?;
-    let path = std::path::Path::new(&definition.folder).join(&env.python);
+    let python = match env {
+        Env::Python(python) => python,
+        Env::Image(_) => return Err(wrong("names an image; name a Python environment")),
+    };
+    let path = std::path::Path::new(&definition.folder).join(python);
     let found = environment::at(project, &project.root.join(&path), now())?;
     Ok(ServeSpec {
         run: serve.run.clone(),

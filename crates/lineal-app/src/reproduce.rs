@@ -1,6 +1,6 @@
 //! Executing a recorded run again, from its record alone, and comparing every digest.
 
-use lineal_engine::pipeline::{EnvName, Pipeline};
+use lineal_engine::pipeline::{Env, EnvName, Pipeline};
 use lineal_engine::plan::KeyDocument;
 use lineal_facts::predicate::{Outcome, ResourceDescriptor, TestResult};
 use lineal_facts::statement::Subject;
@@ -124,7 +124,13 @@ fn environment_of(
     let env = pipeline.envs.get(name).ok_or_else(|| {
         Failure::new(Code::Tampered, format!("the run's pipeline lacks environment `{name}`"))
     })?;
-    environment::at(project, &project.root.join(folder).join(&env.python), now())
+    match env {
+        Env::Python(python) => environment::at(project, &project.root.join(folder).join(python), now()),
+        Env::Image(_) => Err(Failure::new(
+            Code::Environment,
+            format!("`{name}` is an image, and images cannot be run here yet"),
+        )),
+    }
 }
 
 fn cause(step: &StepName, entropy: &str) -> String {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use lineal_engine::pipeline::{Determinism, OutputName, Probe};
-use lineal_engine::plan::{CachedResult, Decision, KeyDocument, Plan, StepPlan, decide};
+use lineal_engine::plan::{CachedResult, Decision, KeyDocument, Plan, StepEnvironment, StepPlan, decide};
 use lineal_facts::predicate::{
     Artifact, BuildDefinition, Builder, ExternalParameters, Incident, InternalParameters, ResourceDescriptor,
     RunDetails, RunMetadata, RunSealed, RunStep, STEP_BUILD_TYPE, StepProvenance,
@@ -238,7 +238,11 @@ impl Session<'_> {
         step: &StepPlan,
         key: &KeyDocument,
     ) -> Result<(Executed, Option<&'static str>), Failure> {
-        let environment = step.environment.as_ref().and_then(|(name, _)| self.environments.by_name.get(name));
+        let environment = step.environment.as_ref().and_then(|e| self.environments.by_name.get(&e.name));
+        if step.image().is_some() {
+            let message = format!("step `{}` has an image, and images cannot be run here yet", step.name);
+            return Err(Failure::new(Code::Environment, message));
+        }
         let execution = Execution {
             step: step.name.to_string(),
             key: key.clone(),
@@ -334,8 +338,8 @@ impl Session<'_> {
             .map(|(name, artifact)| Subject::new(format!("{}.{name}", step.name), artifact.digest))
             .collect();
         let mut dependencies = vec![descriptor("code", key.code)];
-        if let (Some((name, _)), Some(digest)) = (&step.environment, key.environment) {
-            dependencies.push(descriptor(&format!("environment/{name}"), digest));
+        if let Some(environment) = &step.environment {
+            dependencies.push(environment_descriptor(environment));
         }
         for (name, input) in &key.inputs {
             let source = step.inputs.get(name).map_or_else(String::new, ToString::to_string);
@@ -497,6 +501,15 @@ fn is_present(project: &Project, verified: &mut StatCache, artifact: &Artifact) 
     };
     good(&artifact.digest)
         && tree::blobs_of(blobs, artifact.kind, &artifact.digest).is_ok_and(|all| all.iter().all(&mut good))
+}
+
+/// An image's name is told for people; its digest alone identifies it.
+fn environment_descriptor(environment: &StepEnvironment) -> ResourceDescriptor {
+    let mut found = descriptor(&format!("environment/{}", environment.name), environment.digest);
+    if let Some(image) = &environment.image {
+        found.annotations.insert("image".to_owned(), image.name().to_owned());
+    }
+    found
 }
 
 fn descriptor(name: &str, digest: Digest) -> ResourceDescriptor {

@@ -75,10 +75,18 @@ pub struct Pipeline {
 
 /// Where a software environment is; exactly one kind of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("x-kubernetes-validations" = [Rule::new("has(self.python) != has(self.image)").message(
+    "an environment is exactly one of {python: FOLDER} or {image: NAME@sha256:HEX}"
+)]))]
 pub struct PipelineEnv {
     /// A Python virtual environment, relative to the file.
-    #[schemars(with = "schema::Folder")]
-    pub python: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<schema::Folder>")]
+    pub python: Option<String>,
+    /// An image by the digest of its manifest: `NAME@sha256:HEX`. A tag alone may move and is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<schema::ImageReference>")]
+    pub image: Option<String>,
 }
 
 /// One action: a command from inputs to outputs.
@@ -358,6 +366,11 @@ fn root_rules() -> Vec<Rule> {
             .message("serve.model is not declared; write `STEP.OUTPUT` of a step of this pipeline"),
         Rule::new("!has(self.serve) || (has(self.envs) && self.serve.env in self.envs)")
             .message("serve.env is not declared; add it under `envs`, or use a name from there"),
+        Rule::new(
+            "!has(self.serve) || !has(self.envs) || !(self.serve.env in self.envs) || \
+             !has(self.envs[self.serve.env].image)",
+        )
+        .message("model servers do not run in images yet; name a Python environment under serve.env"),
     ]
 }
 

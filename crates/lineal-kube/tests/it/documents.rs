@@ -8,7 +8,9 @@ metadata: {name: late-rate}
 seed: 7
 params: {column: 2, words: [a, b]}
 data: {numbers: "dataset://numbers@v1"}
-envs: {py: {python: .venv/serve}}
+envs:
+  py: {python: .venv/serve}
+  img: {image: "train@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"}
 code: [src, lib/]
 determinism: observe
 steps:
@@ -22,6 +24,7 @@ steps:
     probe: [entropy]
   again:
     run: [sh]
+    env: img
     in: {model: count.model}
     out: {copy: copy}
 gates:
@@ -46,6 +49,7 @@ use Refused::{Both, Parser, Server};
 
 const REFERENCE: &str = "write `data.NAME` of a name under `data`, or `STEP.OUTPUT` of a step";
 const GATE: &str = "a gate is exactly one of {contract, on}, {metrics, expect} or {model, requests, expect}";
+const ENV: &str = "an environment is exactly one of {python: FOLDER} or {image: NAME@sha256:HEX}";
 const DURATION: &str = "in body should match '^[0-9]{1,12}(ms|s|m|h)$'";
 
 /// What is replaced, by what, and who refuses the result.
@@ -65,11 +69,23 @@ pub(crate) const WRONG: &[(&str, &str, Refused)] = &[
     ("dataset://numbers@v1", "dataset://numbers", Both("data.numbers: Invalid value")),
     ("dataset://numbers@v1", "dataset://numbers@sha256:12", Both("data.numbers: Invalid value")),
     ("data: {numbers", "data: {Numbers", Both("a name under `data` is not allowed; use lower-case letters")),
-    ("{python: .venv/serve}", "{}", Both("envs.py.python: Required value")),
+    ("{python: .venv/serve}", "{}", Both(ENV)),
     ("{python: .venv/serve}", "{python: ../x}", Both("envs.py.python in body should match")),
     ("{python: .venv/serve}", "{python: /usr}", Both("envs.py.python in body should match")),
-    ("{python: .venv/serve}", "{python: x, image: y}", Both("unknown field \"envs.py.image\"")),
-    ("envs: {py", "envs: {Py", Both("a name under `envs` is not allowed")),
+    ("{python: .venv/serve}", "{pithon: x}", Both("unknown field \"envs.py.pithon\"")),
+    ("image: \"train@", "python: x, image: \"train@", Both(ENV)),
+    (
+        "{python: .venv/serve}",
+        "{image: \"a@sha256:0000000000000000000000000000000000000000000000000000000000000000\"}",
+        Both("model servers do not run in images yet; name a Python environment under serve.env"),
+    ),
+    ("train@sha256:0", "train:1", Both("envs.img.image in body should match")),
+    ("train@sha256:0", "train@sha256:", Both("envs.img.image in body should match")),
+    ("train@sha256:0", "train@sha512:0", Both("envs.img.image in body should match")),
+    ("train@sha256:0", "Train@sha256:0", Both("envs.img.image in body should match")),
+    ("train@sha256:0", "a..b@sha256:0", Both("envs.img.image in body should match")),
+    ("train@sha256:0", "re_g:5000/train@sha256:0", Both("envs.img.image in body should match")),
+    ("  py: {", "  Py: {", Both("a name under `envs` is not allowed")),
     (
         "code: [src, lib/]",
         "code: [src, src/a]",
