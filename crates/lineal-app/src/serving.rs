@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use lineal_facts::predicate::{ArtifactKind, ServeSpec};
 use lineal_facts::{Digest, ModelName, ModelVersion};
-use lineal_sandbox::{Access, Determinism, Limits, Mount, Network, Running, Spec};
+use lineal_sandbox::{Access, Determinism, Isolation, Limits, Mount, Network, Running, Spec};
 use lineal_store::files;
 use lineal_store::tree;
 
@@ -206,9 +206,12 @@ fn prepare(project: &Project, target: &ServeTarget, place: &Path) -> Result<(Spe
         argv: target.serve.run.clone(),
         env,
         cwd: PathBuf::from("/lineal/model"),
+        isolation: Isolation::Namespaces,
+        root: None,
         mounts,
         stdout: log.clone(),
         stderr: log,
+        tee: false,
         network: Network::Host,
         determinism: Determinism::Off,
         limits: Limits::default(),

@@ -8,7 +8,9 @@ use lineal_engine::pipeline::{Determinism, OutputName};
 use lineal_engine::plan::KeyDocument;
 use lineal_facts::predicate::{Artifact, ArtifactKind, Entropy};
 use lineal_facts::{Digest, Timestamp};
-use lineal_sandbox::{Access, EntropyKey, EntropySource, Exit, Limits, Mount, Network, Report, Spec};
+use lineal_sandbox::{
+    Access, EntropyKey, EntropySource, Exit, Isolation, Limits, Mount, Network, Report, Spec,
+};
 use lineal_store::files::{self, Context};
 use lineal_store::tree::{self, TreeError};
 
@@ -162,9 +164,12 @@ fn prepare(project: &Project, execution: &Execution, place: &Path) -> Result<Spe
         argv: key.run.clone(),
         env,
         cwd: PathBuf::from("/lineal/code"),
+        isolation: Isolation::Namespaces,
+        root: None,
         mounts,
         stdout: log.clone(),
         stderr: log,
+        tee: false,
         network: Network::None,
         determinism,
         limits: Limits { timeout_ms: Some(execution.timeout_ms), ..Limits::default() },

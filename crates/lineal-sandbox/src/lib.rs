@@ -46,7 +46,9 @@ pub use launcher::Launcher;
 pub use probe::{Capabilities, Capability, probe};
 pub use report::{EntropyReport, EntropySource, EntropyUse, Exit, Report, Uncontrolled};
 pub use running::{Control, Running};
-pub use spec::{Access, Determinism, EntropyKey, Limits, MAX_SPEC_SIZE_BYTES, Mount, Network, Spec};
+pub use spec::{
+    Access, Determinism, EntropyKey, Isolation, Limits, MAX_SPEC_SIZE_BYTES, Mount, Network, Spec,
+};
 
 /// The body of the hidden launcher subcommand. On this machine it only answers that it is unsupported.
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]

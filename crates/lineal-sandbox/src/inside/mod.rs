@@ -1,7 +1,9 @@
 //! Init: process 1 of the step's pid namespace. Builds the file tree, starts the step, reaps, and ends with it.
 //! When it ends, the kernel kills whatever else runs in the namespace.
 
+mod image;
 pub(crate) mod message;
+mod pod;
 mod program;
 mod root;
 mod step;
@@ -10,6 +12,7 @@ use crate::sys::socket::Socket;
 use crate::sys::{fd, process};
 use crate::{Network, SandboxError, Spec};
 use message::Message;
+pub(crate) use pod::PodStep;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -35,10 +38,10 @@ impl Init {
             message::send(&launcher, &Message::Failed(error), &[]);
             return 1;
         }
-        let output = [stdout.as_fd(), stderr.as_fd()];
+        let surroundings = step::Surroundings { output: [stdout.as_fd(), stderr.as_fd()], traced: true };
         let forked = process::fork(|| {
             fd::close_inherited(&launcher);
-            let error = match step::start(spec, &step, output) {
+            let error = match step::start(spec, &step, surroundings) {
                 Err(error) => error,
                 Ok(never) => match never {},
             };

@@ -1,8 +1,10 @@
-//! The file tree of a step: a small tmpfs with the base system, `/proc`, a few devices and the declared mounts.
+//! The file tree of a step: a small tmpfs with the base system or an image, `/proc`, a few devices and the declared
+//! mounts.
 //!
 //! All host paths are taken as detached copies first. Then the new root is entered and the old one let go, and only
 //! then the copies are attached: no path inside is ever resolved on the host.
 
+use super::image;
 use crate::sys::mount::{self, Attributes};
 use crate::sys::{fd, process};
 use crate::{Access, Determinism, Mount, Network, SandboxError, Spec};
@@ -10,7 +12,7 @@ use std::ffi::CString;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{OpenOptionsExt, symlink};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 /// Where the new root is mounted for a moment; any directory will do.
@@ -36,12 +38,17 @@ const DEVICE_LINKS: [(&str, &str); 4] = [
 /// The largest host file that is copied, such as `resolv.conf`.
 const MAX_SETTING_SIZE_BYTES: u64 = 64 << 10;
 
-const READ_ONLY: Attributes = Attributes { read_only: true, no_devices: true };
+pub(super) const READ_ONLY: Attributes = Attributes { read_only: true, no_devices: true };
 const READ_WRITE: Attributes = Attributes { read_only: false, no_devices: true };
 const DEVICE: Attributes = Attributes { read_only: false, no_devices: false };
 
 /// Something to place in the new root.
-enum Piece {
+pub(super) enum Piece {
+    /// A directory of the new root itself.
+    Directory {
+        target: PathBuf,
+        mode: u32,
+    },
     /// A copy of a host path.
     Tree {
         target: PathBuf,
@@ -62,12 +69,17 @@ enum Piece {
 /// [`Determinism::Off`] the devices are real and there are none.
 pub(super) fn build(spec: &Spec) -> Result<Vec<OwnedFd>, SandboxError> {
     mount::make_all_private().map_err(|error| SandboxError::setup("private mounts", error))?;
-    let base = base_pieces(spec)?;
+    let mut base = match &spec.root {
+        None => base_pieces(spec)?,
+        Some(image) => image::pieces(image, spec)?,
+    };
+    base.extend(device_pieces(spec)?);
+    base.extend(settings(spec));
     let declared = spec.mounts.iter().map(declared_piece).collect::<Result<Vec<_>, _>>()?;
 
     enter_new_root()?;
     let size_bytes = spec.limits.tmp_size_bytes;
-    for directory in ["/dev", "/etc", "/tmp", "/dev/shm"] {
+    for directory in ["/dev", "/tmp", "/dev/shm"] {
         fs::create_dir(directory).map_err(|error| SandboxError::setup(directory, error))?;
     }
     for (target, directory) in [(c"/tmp", "/tmp"), (c"/dev/shm", "/dev/shm")] {
@@ -110,7 +122,7 @@ fn mount_tmpfs(target: &std::ffi::CStr, options: &str) -> io::Result<()> {
     mount::mount_new(c"tmpfs", target, mount::MS_NOSUID | mount::MS_NODEV, &options)
 }
 
-/// Base system, settings and devices.
+/// The host's base system.
 fn base_pieces(spec: &Spec) -> Result<Vec<Piece>, SandboxError> {
     let mut pieces = Vec::new();
     let network: &[&str] = match spec.network {
@@ -127,6 +139,11 @@ fn base_pieces(spec: &Spec) -> Result<Vec<Piece>, SandboxError> {
             Ok(_) | Err(_) => pieces.push(Piece::copy(path, path, READ_ONLY)?),
         }
     }
+    Ok(pieces)
+}
+
+fn device_pieces(spec: &Spec) -> Result<Vec<Piece>, SandboxError> {
+    let mut pieces = Vec::new();
     let random: &[&str] = match spec.determinism {
         Determinism::Off => &RANDOM_DEVICES,
         Determinism::Observe | Determinism::Strict { .. } => &[],
@@ -136,12 +153,36 @@ fn base_pieces(spec: &Spec) -> Result<Vec<Piece>, SandboxError> {
     }
     pieces
         .extend(DEVICE_LINKS.iter().map(|(target, to)| Piece::Link { target: target.into(), to: to.into() }));
-    pieces.extend(settings(spec.network));
     Ok(pieces)
 }
 
-/// The few files of `/etc` that name users and hosts.
-fn settings(network: Network) -> Vec<Piece> {
+/// The few files of `/etc` that name users and hosts. An image has its own users.
+fn settings(spec: &Spec) -> Vec<Piece> {
+    let mut files = match spec.root {
+        None => users(),
+        Some(_) => Vec::new(),
+    };
+    match spec.network {
+        Network::None => {
+            let content = b"127.0.0.1 localhost step\n".to_vec();
+            files.push(Piece::File { target: "/etc/hosts".into(), content });
+        }
+        Network::Host => {
+            // Copied, not mounted: often they are links to somewhere else.
+            for path in ["/etc/hosts", "/etc/resolv.conf"] {
+                let mut content = Vec::new();
+                let copied =
+                    File::open(path).and_then(|f| f.take(MAX_SETTING_SIZE_BYTES).read_to_end(&mut content));
+                if copied.is_ok() {
+                    files.push(Piece::File { target: path.into(), content });
+                }
+            }
+        }
+    }
+    files
+}
+
+fn users() -> Vec<Piece> {
     let (uid, gid) = process::ids();
     let mut passwd = format!("step:x:{uid}:{gid}:step:/tmp:/bin/sh\n");
     let mut group = format!("step:x:{gid}:\n");
@@ -152,26 +193,11 @@ fn settings(network: Network) -> Vec<Piece> {
         group = "root:x:0:\n".to_owned();
     }
     let file = |target: &str, content: Vec<u8>| Piece::File { target: target.into(), content };
-    let mut files = vec![
+    vec![
         file("/etc/passwd", passwd.into_bytes()),
         file("/etc/group", group.into_bytes()),
         file("/etc/nsswitch.conf", b"passwd: files\ngroup: files\nhosts: files dns\n".to_vec()),
-    ];
-    match network {
-        Network::None => files.push(file("/etc/hosts", b"127.0.0.1 localhost step\n".to_vec())),
-        Network::Host => {
-            // Copied, not mounted: often they are links to somewhere else.
-            for path in ["/etc/hosts", "/etc/resolv.conf"] {
-                let mut content = Vec::new();
-                let copied =
-                    File::open(path).and_then(|f| f.take(MAX_SETTING_SIZE_BYTES).read_to_end(&mut content));
-                if copied.is_ok() {
-                    files.push(file(path, content));
-                }
-            }
-        }
-    }
-    files
+    ]
 }
 
 fn declared_piece(mount: &Mount) -> Result<Piece, SandboxError> {
@@ -194,7 +220,7 @@ fn make_fifos() -> Result<Vec<OwnedFd>, SandboxError> {
 }
 
 impl Piece {
-    fn copy(source: &Path, target: &Path, attributes: Attributes) -> Result<Self, SandboxError> {
+    pub(super) fn copy(source: &Path, target: &Path, attributes: Attributes) -> Result<Self, SandboxError> {
         let failed = |error| mount_source(source, error);
         let is_dir = fs::metadata(source).map_err(failed)?.is_dir();
         let tree = mount::copy_tree(source).map_err(failed)?;
@@ -204,7 +230,10 @@ impl Piece {
 
     fn target(&self) -> &Path {
         match self {
-            Self::Tree { target, .. } | Self::Link { target, .. } | Self::File { target, .. } => target,
+            Self::Directory { target, .. }
+            | Self::Tree { target, .. }
+            | Self::Link { target, .. }
+            | Self::File { target, .. } => target,
         }
     }
 
@@ -220,6 +249,10 @@ impl Piece {
             fs::create_dir_all(parent)?;
         }
         match self {
+            Self::Directory { target, mode } => {
+                fs::create_dir(target)?;
+                fs::set_permissions(target, fs::Permissions::from_mode(*mode))
+            }
             Self::Link { target, to } => symlink(to, target),
             Self::File { target, content } => fs::write(target, content),
             Self::Tree { target, tree, is_dir } => {
@@ -236,6 +269,6 @@ impl Piece {
     }
 }
 
-fn mount_source(path: &Path, error: io::Error) -> SandboxError {
+pub(super) fn mount_source(path: &Path, error: io::Error) -> SandboxError {
     SandboxError::MountSource { source_path: path.to_owned(), reason: error.to_string() }
 }
