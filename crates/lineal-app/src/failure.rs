@@ -102,8 +102,10 @@ codes! {
     Taken, "taken", 3, 409;
     /// A directory cannot be frozen.
     Data, "data-unreadable", 3, 400;
-    /// The Python environment is missing or is not the recorded one.
+    /// The Python environment or the image is missing, or is not the recorded one.
     Environment, "environment", 3, 409;
+    /// An image cannot be read, breaks the rules of its format, is damaged or too large.
+    Image, "image-invalid", 3, 400;
     /// A step failed, crashed or was stopped.
     Step, "step-failed", 1, 409;
     /// A step took longer than its timeout.

@@ -20,9 +20,10 @@ use serde::Serialize;
 use crate::definition::{self, Loaded, RunPlan};
 use crate::environment::Environments;
 use crate::failure::{Code, Failure};
+use crate::image;
 use crate::progress::{Event, Observer};
 use crate::project::{Project, now, random_hex};
-use crate::step::{self, Executed, Execution};
+use crate::step::{self, Executed, Execution, Software};
 use record::RunRecord;
 
 /// Kind of builder that local executions name.
@@ -77,6 +78,8 @@ struct Recorded {
 struct Session<'a> {
     project: &'a Project,
     environments: Environments,
+    /// Images that steps of this run were executed in.
+    images: BTreeMap<Digest, Software>,
     pipeline: PipelineName,
     seed: String,
     run: RunId,
@@ -102,6 +105,7 @@ pub async fn run(
     let mut session = Session {
         project,
         environments,
+        images: BTreeMap::new(),
         pipeline: pipeline.name.clone(),
         seed: pipeline.seed.to_string(),
         run: run.clone(),
@@ -234,19 +238,15 @@ impl Session<'_> {
 
     /// Executes, and probes if asked to. The second value is the entropy state.
     async fn execute(
-        &self,
+        &mut self,
         step: &StepPlan,
         key: &KeyDocument,
     ) -> Result<(Executed, Option<&'static str>), Failure> {
-        let environment = step.environment.as_ref().and_then(|e| self.environments.by_name.get(&e.name));
-        if step.image().is_some() {
-            let message = format!("step `{}` has an image, and images cannot be run here yet", step.name);
-            return Err(Failure::new(Code::Environment, message));
-        }
+        let software = self.software(step).await?;
         let execution = Execution {
             step: step.name.to_string(),
             key: key.clone(),
-            environment: environment.map(|e| e.mounts.clone()).unwrap_or_default(),
+            software,
             timeout_ms: step.timeout_ms,
             stream: 0,
             determinism: step.determinism,
@@ -261,6 +261,23 @@ impl Session<'_> {
         let second = self.execute_once(probe(2)).await?;
         let state = if first.outputs == second.outputs { "insensitive" } else { "sensitive" };
         Ok((executed, Some(state)))
+    }
+
+    /// What the step runs in. An image is looked at once in a run.
+    async fn software(&mut self, step: &StepPlan) -> Result<Software, Failure> {
+        let Some(image) = step.image() else {
+            let environment = step.environment.as_ref().and_then(|e| self.environments.by_name.get(&e.name));
+            return Ok(Software::of_base(environment));
+        };
+        if let Some(known) = self.images.get(&image.digest()) {
+            return Ok(known.clone());
+        }
+        let (project, reference) = (self.project.clone(), image.clone());
+        let found = tokio::task::spawn_blocking(move || image::software(&project, &reference))
+            .await
+            .map_err(|e| Failure::caused(Code::Internal, &e))??;
+        self.images.insert(image.digest(), found.clone());
+        Ok(found)
     }
 
     async fn execute_once(&self, execution: Execution) -> Result<Executed, Failure> {

@@ -14,7 +14,7 @@ use lineal_sandbox::{
 use lineal_store::files::{self, Context};
 use lineal_store::tree::{self, TreeError};
 
-use crate::environment::{self, FIXED_TIME_S};
+use crate::environment::{self, Environment, FIXED_TIME_S};
 use crate::failure::{Code, Failure, chain};
 use crate::project::{Project, now};
 use crate::workspace::Workspace;
@@ -31,14 +31,33 @@ pub struct Execution {
     pub step: String,
     /// What determines the result.
     pub key: KeyDocument,
-    /// Mounts of the environment.
-    pub environment: Vec<Mount>,
+    /// What it runs in.
+    pub software: Software,
     /// Longest time.
     pub timeout_ms: u64,
     /// Which of several entropy streams `strict` uses; 0 unless probing.
     pub stream: u32,
     /// Overrides the key's determinism, for probing.
     pub determinism: Determinism,
+}
+
+/// What a step runs in.
+#[derive(Debug, Clone)]
+pub struct Software {
+    /// An unpacked image; none means this machine's base system.
+    pub root: Option<PathBuf>,
+    /// What else must be visible.
+    pub mounts: Vec<Mount>,
+    /// Environment variables, without those of the step itself.
+    pub variables: BTreeMap<String, String>,
+}
+
+impl Software {
+    /// The base system, and a Python environment if there is one.
+    pub fn of_base(environment: Option<&Environment>) -> Self {
+        let mounts = environment.map(|e| e.mounts.clone()).unwrap_or_default();
+        Self { root: None, mounts, variables: environment::variables() }
+    }
 }
 
 /// What an execution made.
@@ -139,8 +158,8 @@ fn prepare(project: &Project, execution: &Execution, place: &Path) -> Result<Spe
         mount(params_path, "/lineal/params.json", Access::ReadOnly),
         mount(place.join("out"), "/lineal/out", Access::ReadWrite),
     ];
-    mounts.extend(execution.environment.iter().cloned());
-    let mut env = environment::variables();
+    mounts.extend(execution.software.mounts.iter().cloned());
+    let mut env = execution.software.variables.clone();
     env.extend(
         [
             ("LINEAL_IN", "/lineal/in"),
@@ -165,7 +184,7 @@ fn prepare(project: &Project, execution: &Execution, place: &Path) -> Result<Spe
         env,
         cwd: PathBuf::from("/lineal/code"),
         isolation: Isolation::Namespaces,
-        root: None,
+        root: execution.software.root.clone(),
         mounts,
         stdout: log.clone(),
         stderr: log,

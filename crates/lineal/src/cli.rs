@@ -57,6 +57,9 @@ pub(crate) enum Command {
     /// Freeze and show data.
     #[command(subcommand)]
     Data(DataCommand),
+    /// Import and list images, for `envs: {NAME: {image: ...}}` in a pipeline.
+    #[command(subcommand)]
+    Image(ImageCommand),
     /// Run a pipeline: reuse what is recorded, execute the rest.
     #[command(
         after_help = "Examples:\n  lineal run\n  lineal run pipeline.yaml --set trees=200 --set data.flights=flights@2013-01..04"
@@ -263,6 +266,20 @@ pub(crate) enum DataCommand {
         /// `dataset@tag` or `dataset@sha256:...`.
         snapshot: String,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImageCommand {
+    /// Import the images of an OCI layout that are for this machine, and unpack them; prints what a pipeline calls them.
+    #[command(
+        after_help = "Example: skopeo copy --preserve-digests docker://registry.example/train:1 oci-archive:train.tar\n         lineal image import train.tar"
+    )]
+    Import {
+        /// A tar file or folder with `index.json`: an OCI archive, or what `docker save` writes since Docker 25.
+        layout: PathBuf,
+    },
+    /// List images that were imported.
+    List,
 }
 
 #[derive(Debug, Subcommand)]

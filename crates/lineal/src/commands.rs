@@ -2,6 +2,7 @@
 
 pub(crate) mod bench;
 mod data;
+mod image;
 mod keys;
 mod ledger;
 mod model;
@@ -64,6 +65,7 @@ async fn dispatch(arguments: Arguments, printer: &Printer) -> Done {
             roles::init(&dir, &approver, options, printer).await
         }
         Command::Data(command) => data::run(&open().await?, command, printer).await,
+        Command::Image(command) => image::run(&open().await?, command, printer).await,
         Command::Run(pipeline) => run::run(&open().await?, &pipeline, printer).await,
         Command::Plan(pipeline) => run::plan(&open().await?, &pipeline, None, printer).await,
         Command::Explain { step, pipeline } => {
@@ -134,6 +136,7 @@ fn appends(command: &Command) -> bool {
         | Command::Serve { .. } => true,
         Command::Init { .. }
         | Command::Data(DataCommand::List | DataCommand::Show { .. })
+        | Command::Image(_)
         | Command::Plan(_)
         | Command::Explain { .. }
         | Command::Runs(_)

@@ -328,34 +328,74 @@ proptest! {
 
 const HEX: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
+/// Before the `@`.
+const IMAGE_NAMES: &[&str] = &[
+    "a",
+    "0",
+    "train",
+    "team/train",
+    "library/python",
+    "python:3.13",
+    "python:_3.13-slim",
+    "a.b",
+    "a_b",
+    "a__b",
+    "a---b",
+    "a-b.c_d/e",
+    "localhost/a",
+    "localhost:5000/a",
+    "localhost:5000/a:1",
+    "Registry.Example/a",
+    "registry.example:443/team/sub/train:v1.0_x-y",
+    "10.0.0.1:5000/a",
+    "[::1]:5000/a",
+    "[::1]/a",
+    "a:5000",
+];
+
+const NO_IMAGE_NAMES: &[&str] = &[
+    "",
+    "A",
+    "Team",
+    "/a",
+    "a/",
+    "a//b",
+    "-a",
+    "a-",
+    ".a",
+    "a.",
+    "_a",
+    "a_",
+    "a..b",
+    "a___b",
+    "a._b",
+    "a.-b",
+    "a b",
+    "a\u{e9}",
+    "a:",
+    "a:-1",
+    "a:.1",
+    "a:1:2",
+    "a:\u{e9}",
+    "a.b-/c",
+    "-a.b/C",
+    "reg:port/a",
+    "reg:/a",
+    "reg:1:2/a",
+    "[::1/a",
+    "[]/a",
+    "[::g]/a",
+    "[::1]x/a",
+    "http://a/b",
+    "a/B",
+    "a_b:1/c",
+    "a\n",
+];
+
 #[test]
 fn names_of_images_are_those_of_the_grammar() {
     let long = "a".repeat(IMAGE_NAME_LIMIT_BYTES);
-    let good = [
-        "a",
-        "0",
-        "train",
-        "team/train",
-        "library/python",
-        "python:3.13",
-        "python:_3.13-slim",
-        "a.b",
-        "a_b",
-        "a__b",
-        "a---b",
-        "a-b.c_d/e",
-        "localhost/a",
-        "localhost:5000/a",
-        "localhost:5000/a:1",
-        "Registry.Example/a",
-        "registry.example:443/team/sub/train:v1.0_x-y",
-        "10.0.0.1:5000/a",
-        "[::1]:5000/a",
-        "[::1]/a",
-        "a:5000",
-        long.as_str(),
-    ];
-    for name in good {
+    for name in IMAGE_NAMES.iter().copied().chain([long.as_str()]) {
         let reference: ImageReference =
             format!("{name}@sha256:{HEX}").parse().unwrap_or_else(|e| panic!("{e}"));
         assert_eq!((reference.name(), reference.digest().to_string()), (name, format!("sha256:{HEX}")));
@@ -363,47 +403,7 @@ fn names_of_images_are_those_of_the_grammar() {
     }
     let longer = "a".repeat(IMAGE_NAME_LIMIT_BYTES + 1);
     let tag = format!("a:{}", "t".repeat(129));
-    let bad = [
-        "",
-        "A",
-        "Team",
-        "/a",
-        "a/",
-        "a//b",
-        "-a",
-        "a-",
-        ".a",
-        "a.",
-        "_a",
-        "a_",
-        "a..b",
-        "a___b",
-        "a._b",
-        "a.-b",
-        "a b",
-        "a\u{e9}",
-        "a:",
-        "a:-1",
-        "a:.1",
-        "a:1:2",
-        "a:\u{e9}",
-        "a.b-/c",
-        "-a.b/C",
-        "reg:port/a",
-        "reg:/a",
-        "reg:1:2/a",
-        "[::1/a",
-        "[]/a",
-        "[::g]/a",
-        "[::1]x/a",
-        "http://a/b",
-        "a/B",
-        "a_b:1/c",
-        "a\n",
-        longer.as_str(),
-        tag.as_str(),
-    ];
-    for name in bad {
+    for name in NO_IMAGE_NAMES.iter().copied().chain([longer.as_str(), tag.as_str()]) {
         let error = format!("{name}@sha256:{HEX}").parse::<ImageReference>().expect_err(name);
         assert!(matches!(error, ImageReferenceError::Name(_)), "{name:?}: {error}");
     }
