@@ -5,12 +5,12 @@ use std::time::Instant;
 use anyhow::Result;
 
 use crate::workspace::Workspace;
-use crate::{fuzz, setup, shell, test};
+use crate::{fuzz, shell, test};
 
 /// Runs everything, the cheap parts first; stops at the first that fails.
-pub(crate) fn ci(workspace: &Workspace) -> Result<()> {
+pub(crate) fn ci(workspace: &Workspace, plan: test::Plan) -> Result<()> {
     let started = Instant::now();
-    setup::setup(workspace)?;
+    plan.set_up(workspace)?;
     let steps: [&[&str]; 3] = [
         &["fmt", "--all", "--check"],
         &[
@@ -30,7 +30,7 @@ pub(crate) fn ci(workspace: &Workspace) -> Result<()> {
         eprintln!("\n== cargo {}", arguments.join(" "));
         shell::loud(workspace.cargo(arguments).env("RUSTDOCFLAGS", "-D warnings"))?;
     }
-    test::test(workspace)?;
+    test::test(workspace, plan)?;
     eprintln!("\n== fuzzing, shortly");
     fuzz::fuzz(workspace, None, fuzz::SHORT_SECONDS)?;
     println!("ci: everything passed in {:.0} s", started.elapsed().as_secs_f64());

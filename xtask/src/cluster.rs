@@ -3,6 +3,7 @@
 mod check;
 pub(crate) mod image;
 mod inside;
+pub(crate) mod lent;
 mod life;
 mod machine;
 mod place;

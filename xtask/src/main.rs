@@ -43,10 +43,16 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
-    /// Run every test: crates, tidy, generated files, the demo's facts.
-    Test,
+    /// Run every test: crates, tidy, generated files, the demo's facts, a Kubernetes cluster.
+    Test {
+        #[command(flatten)]
+        options: test::Options,
+    },
     /// Format, lints, documentation, then every test and a moment of fuzzing.
-    Ci,
+    Ci {
+        #[command(flatten)]
+        options: test::Options,
+    },
     /// Check the rules of STYLE.md that no lint knows.
     Tidy,
     /// Write the generated files.
@@ -114,8 +120,8 @@ fn run(task: &Task) -> anyhow::Result<()> {
     match task {
         Task::Setup => setup::setup(&workspace),
         Task::Demo { check } => demo::demo(&workspace, demo::Mode::from_check(*check)).map(|_| ()),
-        Task::Test => test::test(&workspace),
-        Task::Ci => ci::ci(&workspace),
+        Task::Test { options } => test::test(&workspace, test::Plan::new(options)?),
+        Task::Ci { options } => ci::ci(&workspace, test::Plan::new(options)?),
         Task::Tidy => tidy::tidy(&workspace),
         Task::Gen { check } => generate::generate(&workspace, *check).map(|_| ()),
         Task::Fuzz { name, seconds } => fuzz::fuzz(&workspace, name.as_deref(), *seconds),

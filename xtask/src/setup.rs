@@ -12,7 +12,9 @@ mod rust;
 mod shelf;
 mod system;
 
-use anyhow::Result;
+use std::thread;
+
+use anyhow::{Result, anyhow};
 
 pub(crate) use cluster::{Containerd, Programs};
 pub(crate) use flights::Flights;
@@ -23,11 +25,30 @@ use crate::workspace::Workspace;
 /// Makes sure of everything; quick when there is nothing to do.
 pub(crate) fn setup(workspace: &Workspace) -> Result<()> {
     let python = system::ensure()?;
-    peers::ensure(workspace, &python)?;
     system::ensure_go()?;
+    tools(workspace, &python)
+}
+
+/// As [`setup`], and the programs of the test cluster.
+///
+/// They are built beside the others, which use one processor at a time or wait for the network.
+pub(crate) fn setup_with_cluster(workspace: &Workspace) -> Result<()> {
+    let python = system::ensure()?;
+    system::ensure_go()?;
+    system::ensure_cluster()?;
+    thread::scope(|scope| {
+        let cluster = scope.spawn(|| cluster::ensure(workspace, Containerd::Debian).map(|_| ()));
+        let tools = tools(workspace, &python);
+        let cluster = cluster.join().unwrap_or_else(|_| Err(anyhow!("building the test cluster panicked")));
+        tools.and(cluster)
+    })
+}
+
+fn tools(workspace: &Workspace, python: &Python) -> Result<()> {
+    peers::ensure(workspace, python)?;
     go::ensure(workspace)?;
     rust::ensure(workspace)?;
-    Flights::ensure(workspace, &python).map(|_| ())
+    Flights::ensure(workspace, python).map(|_| ())
 }
 
 /// The system's Python.

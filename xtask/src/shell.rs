@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -12,16 +13,43 @@ const SHOWN_LINES: usize = 40;
 
 /// Says `what` takes a moment, does it, and says how long it took.
 pub(crate) fn timed<T>(what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    let own = line_begins(what);
+    let started = Instant::now();
+    let done = work();
+    let took = started.elapsed().as_secs_f64();
+    let ending = if done.is_ok() { format!("{took:.1} s") } else { "failed".to_owned() };
+    line_ends(own, what, &ending);
+    done
+}
+
+/// Two pieces of work may run at once. The number of the one in whose line the cursor is, 0 for none; how many there
+/// were.
+static LINE: Mutex<(u64, u64)> = Mutex::new((0, 0));
+
+/// Gives the number of this piece of work.
+fn line_begins(what: &str) -> u64 {
+    let mut line = LINE.lock().unwrap_or_else(PoisonError::into_inner);
+    let (open, count) = *line;
+    if open != 0 {
+        eprintln!();
+    }
     eprint!("{what} ... ");
     // Progress only: a closed terminal is no reason to stop.
     let _ = std::io::stderr().flush();
-    let started = Instant::now();
-    let done = work();
-    match &done {
-        Ok(_) => eprintln!("{:.1} s", started.elapsed().as_secs_f64()),
-        Err(_) => eprintln!("failed"),
+    *line = (count + 1, count + 1);
+    count + 1
+}
+
+/// Ends its line, or writes one of its own if another one has begun since.
+fn line_ends(own: u64, what: &str, ending: &str) {
+    let mut line = LINE.lock().unwrap_or_else(PoisonError::into_inner);
+    let (open, count) = *line;
+    match open {
+        0 => eprintln!("{what}: {ending}"),
+        open if open == own => eprintln!("{ending}"),
+        _ => eprintln!("\n{what}: {ending}"),
     }
-    done
+    *line = (0, count);
 }
 
 /// Runs a program that talks to the person.

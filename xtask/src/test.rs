@@ -1,18 +1,101 @@
-//! Every test: the crates', the tidy rules, generated files, the demo's facts.
+//! Every test: the crates', the tidy rules, generated files, the demo's facts, a cluster's.
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail};
+use clap::Args;
 
+use crate::cluster::lent::{self, Lent};
 use crate::postgres::{self, Server};
 use crate::s3::{self, S3Server};
+use crate::setup::Containerd;
 use crate::workspace::Workspace;
-use crate::{demo, generate, setup, tidy};
+use crate::{demo, generate, setup, shell, tidy};
 
-/// Names the configuration of a cluster for tests. What needs one is run only then, and the summary says if it was not.
-const CLUSTER: &str = "LINEAL_TEST_KUBECONFIG";
+/// Names the configuration of a cluster for tests; without it one is started.
+const KUBECONFIG: &str = "LINEAL_TEST_KUBECONFIG";
+/// Names the client of that cluster.
+const KUBECTL: &str = "LINEAL_TEST_KUBECTL";
+
+/// What is tested.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Leave out the tests on a Kubernetes cluster, which needs root and some minutes to be built once.
+    #[arg(long)]
+    without_cluster: bool,
+    /// Run nothing else.
+    #[arg(long, conflicts_with = "without_cluster")]
+    only_cluster: bool,
+}
+
+/// Where the tests run that need a cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cluster {
+    /// On one that is started for them.
+    Own,
+    /// On one that runs already.
+    Given,
+    /// Nowhere, and the summary says so.
+    Without,
+}
+
+/// What is tested, once it is known that it can be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Plan {
+    cluster: Cluster,
+    only_cluster: bool,
+}
+
+impl Plan {
+    /// What the options and the environment say; refused at once where a cluster cannot be had.
+    pub(crate) fn new(options: &Options) -> Result<Self> {
+        let cluster = if options.without_cluster {
+            Cluster::Without
+        } else if std::env::var_os(KUBECONFIG).is_some_and(|value| !value.is_empty()) {
+            Cluster::Given
+        } else {
+            lent::possible().context("`--without-cluster` leaves out the tests on a cluster")?;
+            Cluster::Own
+        };
+        Ok(Self { cluster, only_cluster: options.only_cluster })
+    }
+
+    /// What the tests need.
+    pub(crate) fn set_up(self, workspace: &Workspace) -> Result<()> {
+        match (self.cluster, self.only_cluster) {
+            (Cluster::Own, true) => setup::cluster(workspace, Containerd::Debian).map(|_| ()),
+            (Cluster::Own, false) => setup::setup_with_cluster(workspace),
+            (Cluster::Given | Cluster::Without, _) => setup::setup(workspace),
+        }
+    }
+
+    fn parts(self) -> Vec<Part> {
+        let mut parts: Vec<Part> = vec![
+            ("tests of the crates", crates),
+            ("tidy", |w| tidy::tidy(w).map(|()| Count { passed: tidy::CHECKS.len() as u64, failed: 0 })),
+            ("generated files", |w| {
+                generate::generate(w, true).map(|files| Count { passed: files, failed: 0 })
+            }),
+            ("the demo's facts", |w| {
+                demo::demo(w, demo::Mode::Check).map(|facts| Count { passed: facts, failed: 0 })
+            }),
+        ];
+        if self.only_cluster {
+            parts.clear();
+        }
+        match self.cluster {
+            Cluster::Own => parts.push(("tests on a cluster", on_own_cluster)),
+            Cluster::Given => parts.push(("tests on a cluster", |w| on_cluster(w, &[]))),
+            Cluster::Without => {}
+        }
+        parts
+    }
+}
+
+type Part = (&'static str, fn(&Workspace) -> Result<Count>);
 
 /// Passed and failed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -22,21 +105,12 @@ struct Count {
 }
 
 /// Runs all parts, even if one fails, and sums up.
-pub(crate) fn test(workspace: &Workspace) -> Result<()> {
+pub(crate) fn test(workspace: &Workspace, plan: Plan) -> Result<()> {
     let started = Instant::now();
-    setup::setup(workspace)?;
+    plan.set_up(workspace)?;
     let mut total = Count::default();
-    type Part = (&'static str, fn(&Workspace) -> Result<Count>);
-    let parts: [Part; 4] = [
-        ("tests of the crates", crates),
-        ("tidy", |w| tidy::tidy(w).map(|()| Count { passed: tidy::CHECKS.len() as u64, failed: 0 })),
-        ("generated files", |w| generate::generate(w, true).map(|files| Count { passed: files, failed: 0 })),
-        ("the demo's facts", |w| {
-            demo::demo(w, demo::Mode::Check).map(|facts| Count { passed: facts, failed: 0 })
-        }),
-    ];
     let mut lines = Vec::new();
-    for (name, part) in parts {
+    for (name, part) in plan.parts() {
         eprintln!("\n== {name}");
         let begun = Instant::now();
         let count = part(workspace).unwrap_or_else(|error| {
@@ -47,8 +121,11 @@ pub(crate) fn test(workspace: &Workspace) -> Result<()> {
         let (Count { passed, failed }, seconds) = (count, begun.elapsed().as_secs_f64());
         lines.push(format!("{name}: {passed} passed, {failed} failed ({seconds:.0} s)"));
     }
-    if std::env::var_os(CLUSTER).is_none() {
-        lines.push(format!("custom resources on an API server: NOT RUN, because {CLUSTER} is not set"));
+    if plan.cluster == Cluster::Without {
+        lines.push("tests on a cluster: NOT RUN, because of `--without-cluster`".to_owned());
+    }
+    if plan.only_cluster {
+        lines.push("everything else: NOT RUN, because of `--only-cluster`".to_owned());
     }
     println!("\n{}", lines.join("\n"));
     println!("{} passed, {} failed in {:.0} s", total.passed, total.failed, started.elapsed().as_secs_f64());
@@ -58,18 +135,43 @@ pub(crate) fn test(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-/// `cargo test`, its dots left out. All of them share one PostgreSQL server and one S3 server.
+/// `cargo test`. All tests share one PostgreSQL server and one S3 server.
 fn crates(workspace: &Workspace) -> Result<Count> {
     let server = Server::start().map_err(|error| anyhow!(error))?;
     let s3 = S3Server::start(&workspace.target).map_err(|error| anyhow!(error))?;
-    let mut arguments = vec!["test", "--workspace", "--no-fail-fast"];
-    if std::env::var_os(CLUSTER).is_some() {
-        arguments.extend(["--features", "lineal-kube/cluster"]);
+    let mut command = workspace.cargo(&["test", "--workspace", "--no-fail-fast", "--", "--quiet"]);
+    counted(command.env(postgres::VARIABLE, server.url()).env(s3::VARIABLE, s3.endpoint()))
+}
+
+/// The tests of feature `cluster`, on a cluster that is started for them and ended however they end.
+fn on_own_cluster(workspace: &Workspace) -> Result<Count> {
+    // A cluster takes memory and time from the compiler.
+    shell::loud(cluster_tests(workspace).arg("--no-run"))?;
+    let lent = Lent::start(workspace)?;
+    let variables = [(KUBECONFIG, lent.kubeconfig().into()), (KUBECTL, lent.kubectl().into())];
+    let count = on_cluster(workspace, &variables);
+    lent.end()?;
+    count
+}
+
+fn on_cluster(workspace: &Workspace, variables: &[(&str, OsString)]) -> Result<Count> {
+    let mut command = cluster_tests(workspace);
+    command.args(["--no-fail-fast", "--", "--quiet"]);
+    let count = counted(command.envs(variables.iter().map(|(name, value)| (name, value))))?;
+    if count == Count::default() {
+        bail!("there are no tests on a cluster");
     }
-    arguments.extend(["--", "--quiet"]);
-    let mut command = workspace.cargo(&arguments);
-    command.env(postgres::VARIABLE, server.url()).env(s3::VARIABLE, s3.endpoint()).stdout(Stdio::piped());
-    let mut child = command.spawn().context("cannot start cargo")?;
+    Ok(count)
+}
+
+/// Of the whole workspace, so that features of dependencies are chosen as before and nothing is built twice.
+fn cluster_tests(workspace: &Workspace) -> Command {
+    workspace.cargo(&["test", "--workspace", "--features", "lineal-kube/cluster", "--test", "cluster"])
+}
+
+/// Runs `cargo test`, its dots left out, and counts.
+fn counted(command: &mut Command) -> Result<Count> {
+    let mut child = command.stdout(Stdio::piped()).spawn().context("cannot start cargo")?;
     let output = BufReader::new(child.stdout.take().context("cargo has no output")?);
     let mut count = Count::default();
     for line in output.lines() {

@@ -19,6 +19,8 @@ use lineal_facts::{Digest, Timestamp};
 use lineal_store::BlobError;
 use lineal_store::files::{self, Context as _};
 use lineal_store::tree::StatCache;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::environment;
@@ -252,19 +254,22 @@ fn unpacked(project: &Project, image: &Image) -> Result<PathBuf, Refusal> {
     files::replace(&fresh.join("unpacked.json"), &bytes)?;
     let handle = fs::File::open(&fresh).context("open", &fresh)?;
     rustix::fs::syncfs(&handle).map_err(std::io::Error::from).context("sync", &fresh)?;
-    // What is damaged leaves in one step; a process that still uses it keeps what it has open.
-    let damaged = workspace.path().join("damaged");
-    match fs::rename(&place, &damaged) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        other => other.context("move away", &place)?,
-    }
-    match fs::rename(&fresh, &place) {
-        // Somebody else was faster, and theirs is the same.
-        Err(_) if place.is_dir() && is_whole(project, &place)? => {}
-        other => other.context("rename", &fresh)?,
-    }
+    put_in_place(project, &fresh, &place)?;
     files::sync_directory(&parent)?;
     Ok(place.join("root"))
+}
+
+/// Gives `fresh` the name `place`, which is there at any time if it was there before.
+fn put_in_place(project: &Project, fresh: &Path, place: &Path) -> Result<(), Refusal> {
+    let rename = |flags| renameat_with(CWD, fresh, CWD, place, flags);
+    let renamed = match rename(RenameFlags::NOREPLACE) {
+        // Somebody else was faster, and may already use theirs.
+        Err(Errno::EXIST) if is_whole(project, place)? => return Ok(()),
+        // What is damaged goes where `fresh` was, and with it.
+        Err(Errno::EXIST) => rename(RenameFlags::EXCHANGE),
+        other => other,
+    };
+    Ok(renamed.map_err(std::io::Error::from).context("rename", fresh)?)
 }
 
 /// Whether `place` holds what was unpacked into it.

@@ -1,7 +1,8 @@
 //! Use-cases of Lineal, one file each: load, decide, commit, carry out effects. No HTTP, no Kubernetes, no terminal.
 //!
 //! * [`project`], [`failure`], [`progress`]: what every use-case starts from, how it ends, what it tells meanwhile.
-//! * [`data`], [`run`], [`step`], [`environment`], [`image`], [`gates`], [`reproduce`]: from data to a tested model.
+//! * [`data`], [`run`], [`executor`], [`step`], [`environment`], [`image`], [`gates`], [`reproduce`]: from data to a
+//!   tested model.
 //! * [`model`], [`promotion`], [`serving`], [`control`]: from a tested model to production.
 //! * [`model_signing`]: a model's files signed for other tools, and any directory checked against such a signature.
 //! * [`keys`]: replacing and revoking keys.
@@ -15,6 +16,7 @@ pub mod cosigning;
 pub mod data;
 pub mod definition;
 pub mod environment;
+pub mod executor;
 pub mod failure;
 pub mod fsck;
 pub mod gates;

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use lineal_engine::pipeline::{Determinism, OutputName};
+use lineal_engine::pipeline::Determinism;
 use lineal_engine::plan::KeyDocument;
-use lineal_facts::predicate::{Artifact, ArtifactKind, Entropy};
-use lineal_facts::{Digest, Timestamp};
+use lineal_facts::Digest;
+use lineal_facts::predicate::{ArtifactKind, Entropy};
 use lineal_sandbox::{
     Access, EntropyKey, EntropySource, Exit, Isolation, Limits, Mount, Network, Report, Spec,
 };
@@ -15,6 +15,7 @@ use lineal_store::files::{self, Context};
 use lineal_store::tree::{self, TreeError};
 
 use crate::environment::{self, Environment, FIXED_TIME_S};
+use crate::executor::Executed;
 use crate::failure::{Code, Failure, chain};
 use crate::project::{Project, now};
 use crate::workspace::Workspace;
@@ -60,21 +61,6 @@ impl Software {
     }
 }
 
-/// What an execution made.
-#[derive(Debug)]
-pub struct Executed {
-    /// Outputs by name, frozen as blobs.
-    pub outputs: BTreeMap<OutputName, Artifact>,
-    /// What the sandbox saw.
-    pub report: Report,
-    /// Blob with standard output and error.
-    pub log: Digest,
-    /// When it started.
-    pub started_at: Timestamp,
-    /// When it ended.
-    pub finished_at: Timestamp,
-}
-
 /// Runs the step in a fresh place and freezes its outputs.
 pub fn execute(project: &Project, execution: &Execution) -> Result<Executed, Failure> {
     let workspace = Workspace::create(project, &execution.step)?;
@@ -101,7 +87,7 @@ pub fn execute(project: &Project, execution: &Execution) -> Result<Executed, Fai
         outputs.insert(name.clone(), artifact.map_err(|e| output_failure(execution, &out, e))?);
     }
     let (log, _) = project.store.blobs().put_file(&spec.stdout)?;
-    Ok(Executed { outputs, report, log, started_at, finished_at })
+    Ok(Executed { outputs, report, log, started_at, finished_at, location: BTreeMap::new() })
 }
 
 /// The words of the provenance statement about what the sandbox saw.

@@ -41,7 +41,7 @@ const COVERED: [&str; 6] = [
     "/var/log/containers",
 ];
 /// Where cgroups are.
-const CGROUPS: &str = "/sys/fs/cgroup";
+pub(super) const CGROUPS: &str = "/sys/fs/cgroup";
 /// The kernel needs a moment to see that a cgroup is empty.
 const CGROUP_LIMIT: Duration = Duration::from_secs(5);
 
@@ -154,6 +154,11 @@ pub(crate) fn covered_folders() -> BTreeSet<&'static str> {
 /// Whether a cluster runs, of whatever name.
 pub(crate) fn is_used() -> bool {
     Path::new(FOLDER).exists()
+}
+
+/// Whether pods can be given their share of the machine.
+pub(super) fn has_cgroups() -> bool {
+    !hierarchies().is_empty()
 }
 
 /// Folders of clusters in the hierarchies of cgroups.

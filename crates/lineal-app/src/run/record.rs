@@ -26,10 +26,11 @@ struct Open {
 }
 
 impl RunRecord {
-    pub(super) fn begin(store: &Store) -> Self {
+    /// Goes on after `end`.
+    pub(super) fn begin(store: &Store, end: Option<SeriesEnd>) -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
         let task = tokio::spawn(commit(store.clone(), receiver));
-        Self { end: None, open: Some(Open { sender, task }) }
+        Self { end, open: Some(Open { sender, task }) }
     }
 
     /// The place of the next statement.

@@ -77,6 +77,9 @@ pub struct InternalParameters {
     pub uncontrolled: Vec<String>,
     /// Outputs by name: kind, digest and size.
     pub outputs: BTreeMap<String, Artifact>,
+    /// Where it ran, as the builder knows it and not as the step says: `node`, `pod`, `image`. Empty for this machine.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub location: BTreeMap<String, String>,
     /// The place in the run: steps in the order in which they ended.
     pub sequence: Sequence,
 }

@@ -93,6 +93,7 @@ pub(crate) fn provenance(step: &str, key: &str, outputs: &[&str]) -> Statement {
         entropy: Entropy { state: "controlled".to_owned(), ..Entropy::default() },
         uncontrolled: Vec::new(),
         outputs,
+        location: BTreeMap::new(),
         sequence: Sequence::after(None),
     };
     let external = ExternalParameters {

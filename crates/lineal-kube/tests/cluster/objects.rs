@@ -1,6 +1,6 @@
 //! The other resources: what is refused, what cannot be changed, what columns show.
 
-use super::{accepted, namespace, refused};
+use crate::{accepted, namespace, refused};
 
 const DIGEST: &str = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 const OTHER: &str = "sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";

@@ -3,6 +3,12 @@
 //! `LINEAL_TEST_KUBECONFIG` names the cluster; without it these tests fail. `kubectl` is on the path, or
 //! `LINEAL_TEST_KUBECTL` names it. Objects are in a namespace of their own; definitions stay.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests panic like tests")]
+
+#[path = "../it/documents.rs"]
+mod documents;
+mod objects;
+
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
@@ -11,8 +17,6 @@ use lineal_kube::definition;
 use serde_json::Value;
 
 use crate::documents::{GOOD, Refused, WRONG, large, wrong};
-
-mod objects;
 
 const FLIGHTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/flights");
 
