@@ -50,14 +50,7 @@ pub(crate) fn run(arguments: Arguments, printer: &Printer) -> Done {
 async fn dispatch(arguments: Arguments, printer: &Printer) -> Done {
     let dir = arguments.dir.clone();
     let appends = appends(&arguments.command);
-    let open = || async {
-        let project = open(&dir).await?;
-        // Whoever signs on an old copy of a ledger makes a fork of it.
-        if appends {
-            cosigning::refuse_if_rolled_back(&project).await?;
-        }
-        Ok::<_, Failure>(project)
-    };
+    let open = || open_for(&dir, appends);
     match arguments.command {
         Command::Init { approver, identity, storage, storage_endpoint, storage_region } => {
             let storage = storage.map(|url| bucket(&url, storage_endpoint, storage_region)).transpose()?;
@@ -120,6 +113,16 @@ async fn dispatch(arguments: Arguments, printer: &Printer) -> Done {
         // Handled before the runtime started.
         Command::Gateway { .. } | Command::ModelServer { .. } => Ok(ExitCode::SUCCESS),
     }
+}
+
+/// The project, for a command that appends to the ledger or does not.
+async fn open_for(dir: &std::path::Path, appends: bool) -> Result<Project, Failure> {
+    let project = open(dir).await?;
+    // Whoever signs on an old copy of a ledger makes a fork of it.
+    if appends {
+        cosigning::refuse_if_rolled_back(&project).await?;
+    }
+    Ok(project)
 }
 
 /// Whether a command signs statements of the ledger in this process.
