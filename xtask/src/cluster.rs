@@ -3,6 +3,7 @@
 mod check;
 pub(crate) mod image;
 mod inside;
+mod install;
 pub(crate) mod lent;
 mod life;
 mod machine;
@@ -77,6 +78,8 @@ enum Task {
         /// `kubelet`, `kube-apiserver`, `containerd`, ... as `status` names them.
         part: String,
     },
+    /// Make the image of Lineal, push it, and install or upgrade the chart in namespace `lineal`.
+    Install(install::Installation),
     /// Make or upload images, without an image engine.
     Image {
         #[command(subcommand)]
@@ -148,6 +151,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
         Task::Load { images } => inside::load(&place, images),
         Task::Logs { part } => logs(&place, part.as_deref()),
         Task::Kill { part } => life::kill(&place, part),
+        Task::Install(options) => install::install(workspace, &place, options),
         Task::Image { task } => image(&place, task),
         Task::Check { containerd, keep_failed, python } => {
             let (containerd, keep_failed, python) = (*containerd, *keep_failed, *python);

@@ -9,8 +9,12 @@ use crate::shell;
 use crate::workspace::Workspace;
 
 /// Path and what `lineal reference` calls it.
-const FILES: [(&str, &str); 3] =
-    [("docs/openapi.json", "openapi"), ("docs/cli.md", "cli"), ("docs/errors.md", "errors")];
+const FILES: [(&str, &str); 4] = [
+    ("docs/openapi.json", "openapi"),
+    ("docs/cli.md", "cli"),
+    ("docs/errors.md", "errors"),
+    ("deploy/chart/templates/access.yaml", "access"),
+];
 
 /// Where Helm looks for the definitions of custom resources.
 const DEFINITIONS: &str = "deploy/chart/crds";

@@ -6,6 +6,7 @@ mod cluster;
 mod demo;
 mod fuzz;
 mod generate;
+mod image;
 /// The server of the store's tests.
 #[path = "../../crates/lineal-store/tests/it/server.rs"]
 mod postgres;
@@ -16,6 +17,7 @@ mod s3;
 mod setup;
 mod shell;
 mod soak;
+mod step;
 mod test;
 mod tidy;
 mod workspace;
@@ -74,6 +76,13 @@ enum Task {
         #[command(subcommand)]
         what: Soak,
     },
+    /// Make the image of Lineal, its bill of materials and the statement of its origin.
+    Image {
+        #[command(flatten)]
+        options: image::Options,
+    },
+    /// Build the program that runs steps in pods, for images that have nothing else in them.
+    Step,
     /// A real Kubernetes cluster of one node, for tests.
     Cluster(cluster::Arguments),
     /// Measure.
@@ -126,8 +135,15 @@ fn run(task: &Task) -> anyhow::Result<()> {
         Task::Gen { check } => generate::generate(&workspace, *check).map(|_| ()),
         Task::Fuzz { name, seconds } => fuzz::fuzz(&workspace, name.as_deref(), *seconds),
         Task::Soak { what: Soak::Ledger { rounds } } => soak::ledger(&workspace, *rounds),
+        Task::Image { options } => {
+            image::image(&workspace, options).map(|made| println!("{}  {}", made.digest, made.file.display()))
+        }
+        Task::Step => step::build(&workspace).map(|_| ()),
         Task::Cluster(arguments) => cluster::run(&workspace, arguments),
         Task::Bench { what: Bench::Spine } => bench::spine(&workspace),
         Task::Bench { what: Bench::Ledger { entries } } => bench::ledger(&workspace, *entries),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -78,9 +78,19 @@ pub(crate) fn cluster_tests(workspace: &Workspace) -> Result<()> {
     cluster::test(workspace)
 }
 
+/// What the image of Lineal is made with.
+pub(crate) fn image() -> Result<()> {
+    system::ensure_image()
+}
+
 /// What a Debian image is made with.
 pub(crate) fn debian() -> Result<()> {
     system::ensure_debian()
+}
+
+/// The example's environment of steps as an image in one file, for pods and for this machine.
+pub(crate) fn step_image(workspace: &Workspace) -> Result<std::path::PathBuf> {
+    flights::step_image(workspace)
 }
 
 /// Makes sure of what the example needs, which is less: no tools by others.

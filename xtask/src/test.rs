@@ -13,12 +13,22 @@ use crate::postgres::{self, Server};
 use crate::s3::{self, S3Server};
 use crate::setup::Containerd;
 use crate::workspace::Workspace;
-use crate::{demo, generate, setup, shell, tidy};
+use crate::{demo, generate, setup, shell, step, tidy};
 
 /// Names the configuration of a cluster for tests; without it one is started.
 const KUBECONFIG: &str = "LINEAL_TEST_KUBECONFIG";
 /// Names the client of that cluster.
 const KUBECTL: &str = "LINEAL_TEST_KUBECTL";
+/// Names Helm.
+const HELM: &str = "LINEAL_TEST_HELM";
+/// Names `lineal` on this machine, for the same runs without a cluster.
+const PROGRAM: &str = "LINEAL_TEST_PROGRAM";
+/// Names an image with the example's environment, by digest, as the cluster's nodes pull it.
+const STEP_IMAGE: &str = "LINEAL_TEST_STEP_IMAGE";
+/// Names the file with that image.
+const STEP_IMAGE_FILE: &str = "LINEAL_TEST_STEP_IMAGE_FILE";
+/// Names the folder with the example's months.
+const FLIGHTS: &str = "LINEAL_TEST_FLIGHTS";
 
 /// What is tested.
 #[derive(Args)]
@@ -147,8 +157,22 @@ fn crates(workspace: &Workspace) -> Result<Count> {
 fn on_own_cluster(workspace: &Workspace) -> Result<Count> {
     // A cluster takes memory and time from the compiler.
     shell::loud(cluster_tests(workspace).arg("--no-run"))?;
+    let program = workspace.build_lineal(false)?;
+    step::build(workspace)?;
+    let image = setup::step_image(workspace)?;
+    let flights = setup::example(workspace)?;
     let lent = Lent::start(workspace)?;
-    let variables = [(KUBECONFIG, lent.kubeconfig().into()), (KUBECTL, lent.kubectl().into())];
+    lent.install(workspace)?;
+    let pushed = lent.push(&image, "flights-train")?;
+    let variables = [
+        (KUBECONFIG, lent.kubeconfig().into()),
+        (KUBECTL, lent.kubectl().into()),
+        (HELM, lent.helm().into()),
+        (PROGRAM, program.into()),
+        (STEP_IMAGE, pushed.into()),
+        (STEP_IMAGE_FILE, image.into()),
+        (FLIGHTS, flights.months.into()),
+    ];
     let count = on_cluster(workspace, &variables);
     lent.end()?;
     count

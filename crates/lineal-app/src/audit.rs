@@ -9,9 +9,9 @@ mod export;
 mod folder;
 mod readme;
 
+use lineal_blob::files;
 use lineal_proof::bundle::{TRUSTED_ROOT_LIMIT_BYTES, logs_of_trusted_root};
 use lineal_proof::{PublicKey, VerifierKey, VerifyError};
-use lineal_store::files;
 use serde::Serialize;
 use std::path::Path;
 

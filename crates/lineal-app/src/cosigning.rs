@@ -14,11 +14,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use lineal_blob::files;
 use lineal_facts::Timestamp;
 use lineal_proof::checkpoint::NoteSignature;
 use lineal_proof::witness_policy::{POLICY_LIMIT_BYTES, PolicyWitness, Quorum};
 use lineal_proof::{Note, WitnessPolicy};
-use lineal_store::files;
 use lineal_store::ledger::{Head, Publication};
 use serde::Serialize;
 use tokio::task::JoinSet;

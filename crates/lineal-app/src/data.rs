@@ -1,18 +1,21 @@
 //! Freezing data as snapshots.
 
 use std::fs::File;
+use std::io::Read;
 use std::path::PathBuf;
 
+use lineal_blob::tree::{self, Found, StatCache};
 use lineal_data::{NullValues, Profiler, TableReader};
+use lineal_facts::manifest::FileEntry;
 use lineal_facts::predicate::DatasetSnapshot;
 use lineal_facts::statement::Subject;
-use lineal_facts::{DatasetName, Digest, Manifest, Predicate, SnapshotRef, Statement, Tag};
+use lineal_facts::{DatasetName, Digest, Manifest, Predicate, SnapshotRef, Statement, Tag, Timestamp};
 use lineal_store::Index;
 use lineal_store::index::SnapshotRow;
-use lineal_store::tree::{self, Found, StatCache};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::archive;
 use crate::failure::{Code, Failure};
 use crate::progress::{Event, Observer};
 use crate::project::{Project, now};
@@ -93,11 +96,47 @@ pub async fn add(project: &Project, request: &AddData, observer: Observer<'_>) -
         observer(Event::Advanced { by });
     })?;
     observer(Event::Ended);
+    let added = record(project, request, &manifest, started, observer).await?;
+    cache.save(&cache_path)?;
+    Ok(added)
+}
+
+/// [`add`] of the files of a tar archive, which are the snapshot's by their paths there.
+pub async fn add_archive(
+    project: &Project,
+    request: &AddData,
+    archive: &mut dyn Read,
+    observer: Observer<'_>,
+) -> Result<AddedData, Failure> {
+    let started = now();
+    let mut entries = Vec::new();
+    archive::read(archive, &mut |path, executable, content| {
+        let (digest, size_bytes) = project.store.blobs().put_reader(content)?;
+        entries.push(FileEntry { path: path.to_owned(), digest, size_bytes, executable });
+        Ok(())
+    })?;
+    if entries.is_empty() {
+        return Err(Failure::new(Code::Data, "nothing to freeze: the tar archive holds no files"));
+    }
+    let manifest = Manifest::new(entries).map_err(|e| Failure::caused(Code::Data, &e))?;
+    project.store.blobs().put(&manifest.to_bytes())?;
+    record(project, request, &manifest, started, observer).await
+}
+
+/// Records a frozen tree as a snapshot.
+async fn record(
+    project: &Project,
+    request: &AddData,
+    manifest: &Manifest,
+    started: Timestamp,
+    observer: Observer<'_>,
+) -> Result<AddedData, Failure> {
+    let blobs = project.store.blobs();
     let snapshot = manifest.digest();
     if let Some(known) = recorded(project, request, snapshot).await? {
-        return Ok(added(request, &manifest, known.statement, known.rows, true));
+        return Ok(added(request, manifest, known.statement, known.rows, true));
     }
-    let (schema, profile, rows) = profile(project, &manifest, observer)?;
+    let (schema, profile, rows) = profile(project, manifest, observer)?;
     let record = DatasetSnapshot {
         dataset: request.dataset.clone(),
         tag: request.tag.clone(),
@@ -113,11 +152,10 @@ pub async fn add(project: &Project, request: &AddData, observer: Observer<'_>) -
         predicate: Predicate::Dataset(record),
     };
     let committed = project.store.commit(&[statement], project.store.builder()).await?;
-    cache.save(&cache_path)?;
     // Another process may have given the tag to other content in the meantime; the first one in the ledger has it.
     recorded(project, request, snapshot).await?;
     let statement = committed.first().map_or(snapshot, |c| c.statement);
-    Ok(added(request, &manifest, statement, rows.to_string(), false))
+    Ok(added(request, manifest, statement, rows.to_string(), false))
 }
 
 /// The snapshot that a reference names.

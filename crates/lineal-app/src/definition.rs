@@ -5,17 +5,18 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use lineal_blob::BlobStore;
+use lineal_blob::files::{self, Context};
+use lineal_blob::tree::{self, StatCache};
 use lineal_engine::pipeline::{DataName, EnvName, Gate, Override, Pipeline};
-use lineal_engine::plan::{Plan, PlanDocument, PlanError, Resolved};
+use lineal_engine::plan::{Cpu, Plan, PlanDocument, PlanError, Resolved};
 use lineal_facts::{Digest, RunId, Timestamp};
-use lineal_store::BlobStore;
-use lineal_store::files::{self, Context};
-use lineal_store::tree::{self, StatCache};
 use serde::{Deserialize, Serialize};
 
 use crate::environment::Environments;
 use crate::failure::{Code, Failure, chain};
 use crate::project::Project;
+use crate::source::Source;
 
 const FILE_LIMIT_BYTES: u64 = 1 << 20;
 
@@ -67,6 +68,19 @@ pub struct Loaded {
     pub plan: Plan,
 }
 
+/// A pipeline whose file is not on this machine: the object of a cluster.
+#[derive(Debug)]
+pub struct Submitted<'a> {
+    /// The document that the object means.
+    pub bytes: &'a [u8],
+    /// `KEY=VALUE`, as on the command line.
+    pub overrides: &'a [String],
+    /// The tree that its paths are in, if it names any.
+    pub source: Option<Digest>,
+    /// What computes where its steps run.
+    pub cpu: Cpu,
+}
+
 /// Reads the pipeline at `file`, freezes its code and resolves its names.
 pub async fn load(
     project: &Project,
@@ -86,13 +100,11 @@ pub async fn load(
     })?;
     let blobs = project.store.blobs();
     let mut named = BTreeMap::new();
-    for gate in pipeline.gates.values() {
-        if let Gate::Contract { contract, .. } = gate {
-            let path = folder.join(contract);
-            let content = files::read_limited(&path, FILE_LIMIT_BYTES)
-                .map_err(|e| Failure::new(Code::Contract, format!("contract file: {}", chain(&e))))?;
-            named.insert(contract.clone(), blobs.put(&content)?);
-        }
+    for contract in contracts(&pipeline) {
+        let path = folder.join(contract);
+        let content = files::read_limited(&path, FILE_LIMIT_BYTES)
+            .map_err(|e| Failure::new(Code::Contract, format!("contract file: {}", chain(&e))))?;
+        named.insert(contract.to_owned(), blobs.put(&content)?);
     }
     let definition = Definition {
         version: "1".to_owned(),
@@ -101,12 +113,50 @@ pub async fn load(
         overrides: overrides.to_vec(),
         files: named,
     };
-    let resolved = resolve(project, &folder, &pipeline, now).await?;
-    let (environments, resolved) = resolved;
+    let environments = Environments::resolve(project, &folder, &pipeline, now)?;
+    let code = freeze_code(project, &folder, &pipeline, now)?;
+    assemble(project, pipeline, definition, environments, code).await
+}
+
+/// Resolves the names of a pipeline by what is stored alone.
+pub async fn submitted(project: &Project, submitted: &Submitted<'_>) -> Result<Loaded, Failure> {
+    let pipeline = parse(submitted.bytes, submitted.overrides, Path::new("pipeline"))?;
+    let source = Source::read(project, &pipeline, submitted.source.as_ref())?;
+    let definition = Definition {
+        version: "1".to_owned(),
+        pipeline: project.store.blobs().put(submitted.bytes)?,
+        folder: String::new(),
+        overrides: submitted.overrides.to_vec(),
+        files: source.files,
+    };
+    let environments = Environments::elsewhere(&pipeline, submitted.cpu.clone())?;
+    assemble(project, pipeline, definition, environments, source.code).await
+}
+
+async fn assemble(
+    project: &Project,
+    pipeline: Pipeline,
+    definition: Definition,
+    environments: Environments,
+    code: Digest,
+) -> Result<Loaded, Failure> {
+    let mut snapshots: BTreeMap<DataName, Digest> = BTreeMap::new();
+    for (name, reference) in &pipeline.data {
+        snapshots.insert(name.clone(), crate::data::find(project, reference).await?.digest);
+    }
+    let digests: BTreeMap<EnvName, Digest> =
+        environments.by_name.iter().map(|(name, env)| (name.clone(), env.digest)).collect();
+    let resolved = Resolved {
+        snapshots,
+        code,
+        environments: digests,
+        base: environments.base.clone(),
+        cpu: environments.cpu.clone(),
+    };
     let plan = Plan::new(&pipeline, &resolved).map_err(|e| plan_failure(&e))?;
     let document =
         lineal_facts::json::canonical(&definition).map_err(|e| Failure::caused(Code::Internal, &e))?;
-    let definition_digest = blobs.put(&document)?;
+    let definition_digest = project.store.blobs().put(&document)?;
     Ok(Loaded { pipeline, definition, definition_digest, environments, plan })
 }
 
@@ -141,7 +191,7 @@ pub fn plan_failure(error: &PlanError) -> Failure {
     Failure::caused(Code::Pipeline, error)
 }
 
-fn parse(bytes: &[u8], overrides: &[String], file: &Path) -> Result<Pipeline, Failure> {
+pub(crate) fn parse(bytes: &[u8], overrides: &[String], file: &Path) -> Result<Pipeline, Failure> {
     let located =
         |failure: Failure| Failure { message: format!("{}: {}", file.display(), failure.message), ..failure };
     let overrides: Vec<Override> =
@@ -150,31 +200,21 @@ fn parse(bytes: &[u8], overrides: &[String], file: &Path) -> Result<Pipeline, Fa
     Ok(pipeline.with_overrides(&overrides)?)
 }
 
-async fn resolve(
-    project: &Project,
-    folder: &Path,
-    pipeline: &Pipeline,
-    now: Timestamp,
-) -> Result<(Environments, Resolved), Failure> {
-    let mut snapshots: BTreeMap<DataName, Digest> = BTreeMap::new();
-    for (name, reference) in &pipeline.data {
-        snapshots.insert(name.clone(), crate::data::find(project, reference).await?.digest);
-    }
-    let environments = Environments::resolve(project, folder, pipeline, now)?;
-    let digests: BTreeMap<EnvName, Digest> =
-        environments.by_name.iter().map(|(name, env)| (name.clone(), env.digest)).collect();
-    let resolved = Resolved {
-        snapshots,
-        code: freeze_code(project, folder, pipeline, now)?,
-        environments: digests,
-        base: environments.base.clone(),
-        cpu: environments.cpu.clone(),
-    };
-    Ok((environments, resolved))
+/// The contract files that gates name, relative to the pipeline's folder.
+pub(crate) fn contracts(pipeline: &Pipeline) -> impl Iterator<Item = &str> {
+    pipeline.gates.values().filter_map(|gate| match gate {
+        Gate::Contract { contract, .. } => Some(contract.as_str()),
+        Gate::Metrics { .. } | Gate::Inference { .. } => None,
+    })
 }
 
-/// Freezes the code trees under their relative paths as one tree. Byte code caches and `.lineal` are no code.
-fn freeze_code(
+/// Whether a file or folder of this name belongs to code.
+pub(crate) fn is_code(name: &str) -> bool {
+    name != "__pycache__" && !name.ends_with(".pyc") && name != ".lineal"
+}
+
+/// Freezes the code trees under their relative paths as one tree, without byte code caches and `.lineal`.
+pub(crate) fn freeze_code(
     project: &Project,
     folder: &Path,
     pipeline: &Pipeline,
@@ -182,11 +222,7 @@ fn freeze_code(
 ) -> Result<Digest, Failure> {
     let cache_path = project.folder().join("work/code.json");
     let mut cache = StatCache::load(&cache_path);
-    let skip = |path: &str| {
-        path.rsplit('/')
-            .next()
-            .is_some_and(|name| name == "__pycache__" || name.ends_with(".pyc") || name == ".lineal")
-    };
+    let skip = |path: &str| path.rsplit('/').next().is_some_and(|name| !is_code(name));
     let mut found = Vec::new();
     for code in &pipeline.code {
         let path: PathBuf = folder.join(code);

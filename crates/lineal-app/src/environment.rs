@@ -7,14 +7,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use lineal_engine::pipeline::{EnvName, Pipeline};
-use lineal_engine::plan::Cpu;
+use lineal_blob::blob::digest_of_file;
+use lineal_blob::files::{self, Context, FileError};
+use lineal_blob::tree::StatCache;
+use lineal_engine::pipeline::{Env, EnvName, Pipeline};
+use lineal_engine::plan::{Cpu, IMAGE_BASE};
 use lineal_facts::digest::Hasher;
 use lineal_facts::{Digest, Timestamp};
 use lineal_sandbox::{Access, Mount};
-use lineal_store::blob::digest_of_file;
-use lineal_store::files::{self, Context, FileError};
-use lineal_store::tree::StatCache;
+use lineal_step::machine;
 use serde::Serialize;
 
 use crate::failure::{Code, Failure};
@@ -22,9 +23,9 @@ use crate::project::Project;
 
 /// Where an environment is mounted inside the sandbox, wherever it is on the host.
 pub const MOUNT_POINT: &str = "/lineal/env";
+/// Threads that numeric libraries are given: their number changes results.
+const THREADS: u32 = 1;
 const CONFIG_LIMIT_BYTES: u64 = 64 << 10;
-/// Seconds since 1970 that steps see where a fixed time is needed: 2020-01-01T00:00:00Z.
-pub const FIXED_TIME_S: i64 = 1_577_836_800;
 
 /// A Python environment that can be mounted.
 #[derive(Debug, Clone)]
@@ -35,7 +36,7 @@ pub struct Environment {
     pub mounts: Vec<Mount>,
 }
 
-/// The environments of a pipeline, the base system and the processor.
+/// The Python environments of a pipeline, the base system and the processor.
 #[derive(Debug, Clone)]
 pub struct Environments {
     /// By name.
@@ -57,7 +58,8 @@ struct Parts {
 }
 
 impl Environments {
-    /// Looks at the environments that the steps of `pipeline` run in, relative to `folder`.
+    /// Looks at the Python environments that the steps of `pipeline` run in, relative to `folder`. What an image is says
+    /// its digest; whether it is here matters to steps that execute.
     pub fn resolve(
         project: &Project,
         folder: &Path,
@@ -67,7 +69,10 @@ impl Environments {
         let used: BTreeSet<&EnvName> = pipeline.steps().iter().filter_map(|step| step.env.as_ref()).collect();
         let mut by_name = BTreeMap::new();
         for (name, env) in pipeline.envs.iter().filter(|(name, _)| used.contains(name)) {
-            let location = folder.join(&env.python);
+            let location = match env {
+                Env::Python(python) => folder.join(python),
+                Env::Image(_) => continue,
+            };
             let environment = at(project, &location, now).map_err(|e| {
                 Failure::new(
                     e.code,
@@ -78,6 +83,23 @@ impl Environments {
         }
         let base = with_reader(project, Path::new("/"), now, |reader| reader.base())?;
         Ok(Self { by_name, base, cpu: cpu() })
+    }
+
+    /// The environments of a pipeline whose steps run on machines that nobody can look at before: all are images.
+    pub fn elsewhere(pipeline: &Pipeline, cpu: Cpu) -> Result<Self, Failure> {
+        for step in pipeline.steps() {
+            let problem = match step.env.as_ref().map(|name| (name, pipeline.envs.get(name))) {
+                Some((_, Some(Env::Image(_)))) => continue,
+                None => format!("step `{}` has no `env`", step.name),
+                Some((name, _)) => {
+                    format!("`env: {name}` of step `{}` is a folder of its author's machine", step.name)
+                }
+            };
+            let text =
+                format!("{problem}; on a cluster a step runs in an image: `envs: {{NAME: {{image: ...}}}}`");
+            return Err(Failure::new(Code::Environment, text));
+        }
+        Ok(Self { by_name: BTreeMap::new(), base: IMAGE_BASE.to_owned(), cpu })
     }
 }
 
@@ -102,27 +124,6 @@ fn with_reader<T>(
         cache.save(&path)?;
     }
     Ok(found)
-}
-
-/// The clean environment variables of a step or server, without those of its own role.
-pub fn variables() -> BTreeMap<String, String> {
-    let fixed_time = FIXED_TIME_S.to_string();
-    [
-        ("HOME", "/tmp"),
-        ("LC_ALL", "C.UTF-8"),
-        ("MKL_NUM_THREADS", "1"),
-        ("NUMEXPR_NUM_THREADS", "1"),
-        ("OMP_NUM_THREADS", "1"),
-        ("OPENBLAS_NUM_THREADS", "1"),
-        ("PATH", "/lineal/env/bin:/usr/local/bin:/usr/bin:/bin"),
-        ("PYTHONDONTWRITEBYTECODE", "1"),
-        ("PYTHONHASHSEED", "0"),
-        ("PYTHONUNBUFFERED", "1"),
-        ("SOURCE_DATE_EPOCH", fixed_time.as_str()),
-        ("TZ", "UTC"),
-    ]
-    .map(|(name, value)| (name.to_owned(), value.to_owned()))
-    .into()
 }
 
 struct Reader<'a> {
@@ -269,20 +270,9 @@ fn read_only(source: &Path, target: &Path) -> Mount {
     Mount { source: source.to_owned(), target: target.to_owned(), access: Access::ReadOnly }
 }
 
-/// The x86-64 micro-architecture level, which decides the kernels that numeric libraries pick, and the threads that
-/// they are given.
-fn cpu() -> Cpu {
-    #[cfg(target_arch = "x86_64")]
-    let class = if std::is_x86_feature_detected!("avx512f") && std::is_x86_feature_detected!("avx512bw") {
-        "x86-64-v4"
-    } else if std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma") {
-        "x86-64-v3"
-    } else {
-        "x86-64-v2"
-    };
-    #[cfg(not(target_arch = "x86_64"))]
-    let class = std::env::consts::ARCH;
-    Cpu::new(class, 1)
+/// The processor of this machine, and the threads that libraries are given.
+pub fn cpu() -> Cpu {
+    Cpu::new(machine::cpu_class(), THREADS)
 }
 
 #[cfg(test)]

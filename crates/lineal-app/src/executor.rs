@@ -11,8 +11,9 @@ use lineal_sandbox::Report;
 
 use crate::environment::Environments;
 use crate::failure::{Code, Failure};
+use crate::image;
 use crate::project::Project;
-use crate::step::{self, Execution};
+use crate::step::{self, Execution, Software};
 
 /// Kind of builder that local executions name.
 pub const LOCAL_BUILDER: &str = "https://lineal.dev/builders/local-sandbox/v1";
@@ -80,18 +81,23 @@ impl Executor for LocalExecutor<'_> {
 
     async fn execute(&self, task: Task) -> Result<Executed, Failure> {
         let environment = task.step.environment.as_ref();
-        let environment = environment.and_then(|(name, _)| self.environments.by_name.get(name));
-        let execution = Execution {
-            step: task.step.name.to_string(),
-            key: task.key,
-            environment: environment.map(|e| e.mounts.clone()).unwrap_or_default(),
-            timeout_ms: task.step.timeout_ms,
-            stream: task.stream,
-            determinism: task.determinism,
-        };
+        let environment = environment.and_then(|e| self.environments.by_name.get(&e.name)).cloned();
         let project = self.project.clone();
-        tokio::task::spawn_blocking(move || step::execute(&project, &execution))
-            .await
-            .map_err(|e| Failure::caused(Code::Internal, &e))?
+        let execute = move || {
+            let software = match task.step.image() {
+                Some(reference) => image::software(&project, reference)?,
+                None => Software::of_base(environment.as_ref()),
+            };
+            let execution = Execution {
+                step: task.step.name.clone(),
+                key: task.key,
+                software,
+                timeout_ms: task.step.timeout_ms,
+                stream: task.stream,
+                determinism: task.determinism,
+            };
+            step::execute(&project, &execution)
+        };
+        tokio::task::spawn_blocking(execute).await.map_err(|e| Failure::caused(Code::Internal, &e))?
     }
 }

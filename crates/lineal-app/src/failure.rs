@@ -3,6 +3,9 @@
 use std::error::Error;
 use std::fmt;
 
+use lineal_blob::BlobError;
+use lineal_blob::files::FileError;
+use lineal_blob::tree::TreeError;
 use lineal_engine::gate::PathError;
 use lineal_engine::pipeline::{OverrideError, PipelineError};
 use lineal_facts::StatementError;
@@ -11,11 +14,10 @@ use lineal_facts::name::NameError;
 use lineal_proof::checkpoint::CheckpointError;
 use lineal_proof::keyring::KeyringError;
 use lineal_sandbox::SandboxError;
-use lineal_store::files::FileError;
+use lineal_step::OutputError;
 use lineal_store::index::IndexError;
 use lineal_store::journal::JournalError;
-use lineal_store::tree::TreeError;
-use lineal_store::{BlobError, KeyError, LedgerError, StoreError, WitnessMemoryError};
+use lineal_store::{KeyError, LedgerError, StoreError, WitnessMemoryError};
 use serde::Serialize;
 
 /// What went wrong, where and what to do.
@@ -90,6 +92,8 @@ codes! {
     ProjectPresent, "project-present", 3, 409;
     /// `config.toml` cannot be read.
     Config, "config-invalid", 3, 400;
+    /// The Kubernetes API cannot be reached, or refused what the operator needs.
+    Cluster, "cluster", 3, 503;
     /// The pipeline file is wrong.
     Pipeline, "pipeline-invalid", 3, 400;
     /// The policy file is wrong.
@@ -102,8 +106,10 @@ codes! {
     Taken, "taken", 3, 409;
     /// A directory cannot be frozen.
     Data, "data-unreadable", 3, 400;
-    /// The Python environment is missing or is not the recorded one.
+    /// The Python environment or the image is missing, or is not the recorded one.
     Environment, "environment", 3, 409;
+    /// An image cannot be read, breaks the rules of its format, is damaged or too large.
+    Image, "image-invalid", 3, 400;
     /// A step failed, crashed or was stopped.
     Step, "step-failed", 1, 409;
     /// A step took longer than its timeout.
@@ -190,6 +196,7 @@ from! {
     FileError => |e| file_code(&e);
     BlobError => |e| blob_code(&e);
     TreeError => |e| tree_code(&e);
+    OutputError => |e| output_code(&e);
     LedgerError => |e| ledger_code(&e);
     IndexError => |e| index_code(&e);
     KeyError => |e| Code::Key;
@@ -217,6 +224,15 @@ fn blob_code(error: &BlobError) -> Code {
 /// A path that begins `s3:` is an object.
 fn file_code(error: &FileError) -> Code {
     if error.path.starts_with("s3:") { Code::Storage } else { Code::File }
+}
+
+fn output_code(error: &OutputError) -> Code {
+    match error {
+        OutputError::Undeclared { .. } | OutputError::Missing { .. } | OutputError::Unfit { .. } => {
+            Code::StepOutput
+        }
+        OutputError::Store(error) => tree_code(error),
+    }
 }
 
 fn tree_code(error: &TreeError) -> Code {

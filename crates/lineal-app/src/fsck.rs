@@ -9,12 +9,13 @@ mod signers;
 
 use std::collections::BTreeSet;
 
+use lineal_blob::tree;
 use lineal_facts::{Digest, Statement};
 use lineal_proof::keyring::KeyringError;
 use lineal_proof::{Hash, KeyChain, Leaf};
 use lineal_store::ledger::{self, FindingKind, Head, WholeCheck};
 use lineal_store::store::statement_of;
-use lineal_store::{Ledger, LedgerError, tree};
+use lineal_store::{Ledger, LedgerError};
 use serde::Serialize;
 
 use crate::audit::evidence_code;

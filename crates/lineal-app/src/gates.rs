@@ -4,13 +4,13 @@ mod inference;
 
 use std::fs::File;
 
+use lineal_blob::tree;
 use lineal_data::Contract;
 use lineal_engine::gate::{self, Expectations, GateVerdict};
 use lineal_engine::pipeline::{Gate, OutputRef, Pipeline, Source};
 use lineal_facts::predicate::{Artifact, Outcome, ResourceDescriptor, TestResult};
 use lineal_facts::statement::Subject;
 use lineal_facts::{Digest, GateName, Predicate, RunId, Statement};
-use lineal_store::tree;
 use serde::Serialize;
 use serde_json::Value;
 

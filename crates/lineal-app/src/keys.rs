@@ -7,12 +7,12 @@ use std::fs::{File, TryLockError};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use lineal_blob::files::Context;
 use lineal_facts::predicate::{KeyRecord, KeyRole, KeyState};
 use lineal_facts::statement::Subject;
 use lineal_facts::{Digest, ModelName, Predicate, Statement};
 use lineal_proof::keyring::Keyring;
 use lineal_proof::{PublicKey, Signer, TrustedKey};
-use lineal_store::files::Context;
 use lineal_store::keys::{Pkcs11Signer, Pkcs11Uri};
 use lineal_store::store::SYSTEM_HOLDER;
 use serde::Serialize;

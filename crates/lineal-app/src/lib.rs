@@ -1,7 +1,9 @@
 //! Use-cases of Lineal, one file each: load, decide, commit, carry out effects. No HTTP, no Kubernetes, no terminal.
 //!
 //! * [`project`], [`failure`], [`progress`]: what every use-case starts from, how it ends, what it tells meanwhile.
-//! * [`data`], [`run`], [`executor`], [`step`], [`environment`], [`gates`], [`reproduce`]: from data to a tested model.
+//! * [`data`], [`run`], [`executor`], [`step`], [`environment`], [`image`], [`gates`], [`reproduce`]: from data to a
+//!   tested model.
+//! * [`source`]: the files that a pipeline names, for where there is no folder with them.
 //! * [`model`], [`promotion`], [`serving`], [`control`]: from a tested model to production.
 //! * [`model_signing`]: a model's files signed for other tools, and any directory checked against such a signature.
 //! * [`keys`]: replacing and revoking keys.
@@ -9,16 +11,19 @@
 //! * [`verify`], [`fsck`], [`self_audit`], [`lineage`]: what can be proven, whether all is whole, how things hang together.
 //! * [`audit`]: the proof in a folder for others, and the check of such a folder.
 
+mod archive;
 pub mod audit;
 pub mod control;
 pub mod cosigning;
 pub mod data;
 pub mod definition;
 pub mod environment;
+pub mod exchange;
 pub mod executor;
 pub mod failure;
 pub mod fsck;
 pub mod gates;
+pub mod image;
 pub mod keys;
 pub mod lineage;
 pub mod model;
@@ -30,6 +35,7 @@ pub mod reproduce;
 pub mod run;
 pub mod self_audit;
 pub mod serving;
+pub mod source;
 pub mod step;
 pub mod verify;
 pub mod witness;

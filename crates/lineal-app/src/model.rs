@@ -1,6 +1,6 @@
 //! Registering model versions.
 
-use lineal_engine::pipeline::Pipeline;
+use lineal_engine::pipeline::{Env, Pipeline};
 use lineal_facts::predicate::{ArtifactKind, ModelVersionRecord, ServeSpec};
 use lineal_facts::statement::Subject;
 use lineal_facts::{Digest, ModelName, ModelVersion, Predicate, RunId, Statement};
@@ -96,12 +96,19 @@ pub fn serve_spec(
         |reason: &str| Failure::new(Code::Pipeline, format!("the pipeline's `serve` section {reason}"));
     let serve = pipeline.serve.as_ref().ok_or_else(|| wrong("is missing"))?;
     let env = pipeline.envs.get(&serve.env).ok_or_else(|| wrong("names an unknown environment"))?;
-    let path = std::path::Path::new(&definition.folder).join(&env.python);
-    let found = environment::at(project, &project.root.join(&path), now())?;
+    let (environment, environment_path) = match env {
+        Env::Python(python) => {
+            let path = std::path::Path::new(&definition.folder).join(python);
+            let found = environment::at(project, &project.root.join(&path), now())?;
+            (found.digest, path.display().to_string())
+        }
+        // Whether it is here matters to who starts a server.
+        Env::Image(image) => (image.digest(), image.to_string()),
+    };
     Ok(ServeSpec {
         run: serve.run.clone(),
-        environment: found.digest,
-        environment_path: path.display().to_string(),
+        environment,
+        environment_path,
         output: serve.output.clone(),
         ready_timeout_ms: serve.ready_timeout_ms.to_string(),
     })

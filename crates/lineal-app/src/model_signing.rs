@@ -8,6 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use lineal_blob::files::{self, Context};
+use lineal_blob::tree;
+use lineal_blob::tree::TreeError;
+use lineal_blob::walk::{self, Found, Links};
 use lineal_facts::predicate::KeyRole;
 use lineal_facts::{Digest, ModelVersion};
 use lineal_proof::bundle::{self, BUNDLE_LIMIT_BYTES};
@@ -15,10 +19,6 @@ use lineal_proof::model_signature::{
     self, FoundContent, ModelSignatureError, Policy, SINGLE_FILE, check_name,
 };
 use lineal_proof::{Bundle, Leaf, PublicKey, SignedModel, VerifierKey, VerifyError};
-use lineal_store::files::{self, Context};
-use lineal_store::tree;
-use lineal_store::tree::TreeError;
-use lineal_store::walk::{self, Found, Links};
 use serde::Serialize;
 
 use crate::failure::{Code, Failure};

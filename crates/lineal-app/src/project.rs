@@ -4,17 +4,19 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use lineal_blob::files::{self, Context};
 use lineal_facts::predicate::{KeyRecord, KeyRole, KeyState};
 use lineal_facts::statement::Subject;
 use lineal_facts::{Predicate, Statement, Timestamp};
 use lineal_proof::Signer;
 use lineal_sandbox::Launcher;
-use lineal_store::files::{self, Context};
 use lineal_store::keys::Pkcs11Uri;
 use lineal_store::store::SYSTEM_HOLDER;
 use lineal_store::{Bucket, BucketCredentials, BucketLocation, DatabaseUrl, IndexLocation, Keys, Store};
 use serde::{Deserialize, Serialize};
 
+/// By what pods know the operator's exchange.
+pub use lineal_store::keys::ExchangeCertificate;
 /// The ledger's files, as clients see them.
 pub use lineal_store::ledger::Published;
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use lineal_blob::files;
 use lineal_engine::policy::{
     ApprovalFact, DataFact, Evaluation, GateFact, IncidentFact, ModelFact, Policy, PromotionFact,
     ProvenanceFact, Record, RunFact, StepFact,
@@ -15,7 +16,6 @@ use lineal_facts::predicate::{
 use lineal_facts::statement::Subject;
 use lineal_facts::{Digest, EnvironmentName, ModelVersion, Predicate, Statement, Timestamp};
 use lineal_proof::Signer;
-use lineal_store::files;
 use lineal_store::index::VersionRow;
 use serde::Serialize;
 

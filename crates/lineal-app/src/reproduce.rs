@@ -1,6 +1,6 @@
 //! Executing a recorded run again, from its record alone, and comparing every digest.
 
-use lineal_engine::pipeline::{EnvName, Pipeline};
+use lineal_engine::pipeline::{Env, EnvName, Pipeline};
 use lineal_engine::plan::KeyDocument;
 use lineal_facts::predicate::{Outcome, ResourceDescriptor, TestResult};
 use lineal_facts::statement::Subject;
@@ -12,7 +12,7 @@ use crate::environment;
 use crate::failure::{Code, Failure};
 use crate::progress::{Event, Observer};
 use crate::project::{Project, now};
-use crate::step::{self, Execution};
+use crate::step::{self, Execution, Software};
 
 /// What came of a reproduction.
 #[derive(Debug, Serialize)]
@@ -95,36 +95,41 @@ fn execution(
     let declared = pipeline.step(step).ok_or_else(|| {
         Failure::new(Code::Tampered, format!("the run's pipeline lacks step `{step}`, which it recorded"))
     })?;
-    let mut mounts = Vec::new();
+    let mut software = Software::of_base(None);
     if let Some(name) = &declared.env {
-        let found = environment_of(project, folder, pipeline, name)?;
-        if Some(found.digest) != key.environment {
+        let (digest, found) = software_of(project, folder, pipeline, name)?;
+        if Some(digest) != key.environment {
             let recorded = key.environment.map_or_else(|| "none".to_owned(), |d| d.to_string());
             return Err(Failure::new(
                 Code::Environment,
                 format!(
-                    "environment `{name}` is {}, recorded was {recorded}; restore it from its lock file",
-                    found.digest
+                    "environment `{name}` is {digest}, recorded was {recorded}; restore it from its lock file"
                 ),
             ));
         }
-        mounts = found.mounts;
+        software = found;
     }
     let determinism = key.determinism;
     let timeout_ms = declared.timeout_ms;
-    Ok(Execution { step: step.to_string(), key, environment: mounts, timeout_ms, stream: 0, determinism })
+    Ok(Execution { step: step.clone(), key, software, timeout_ms, stream: 0, determinism })
 }
 
-fn environment_of(
+fn software_of(
     project: &Project,
     folder: &str,
     pipeline: &Pipeline,
     name: &EnvName,
-) -> Result<environment::Environment, Failure> {
+) -> Result<(Digest, Software), Failure> {
     let env = pipeline.envs.get(name).ok_or_else(|| {
         Failure::new(Code::Tampered, format!("the run's pipeline lacks environment `{name}`"))
     })?;
-    environment::at(project, &project.root.join(folder).join(&env.python), now())
+    match env {
+        Env::Python(python) => {
+            let found = environment::at(project, &project.root.join(folder).join(python), now())?;
+            Ok((found.digest, Software::of_base(Some(&found))))
+        }
+        Env::Image(image) => Ok((image.digest(), crate::image::software(project, image)?)),
+    }
 }
 
 fn cause(step: &StepName, entropy: &str) -> String {

@@ -8,10 +8,10 @@ mod recorded;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use lineal_blob::tree::StatCache;
 use lineal_engine::plan::{Decision, decide};
 use lineal_facts::predicate::Artifact;
 use lineal_facts::{Digest, PipelineName, RunId, StepName};
-use lineal_store::tree::StatCache;
 use serde::Serialize;
 
 pub use drive::{Identity, StepEvent, StepObserver, drive};

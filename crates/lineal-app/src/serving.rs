@@ -10,15 +10,19 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use lineal_blob::files;
+use lineal_blob::tree;
+use lineal_engine::pipeline::ImageReference;
 use lineal_facts::predicate::{ArtifactKind, ServeSpec};
 use lineal_facts::{Digest, ModelName, ModelVersion};
-use lineal_sandbox::{Access, Determinism, Limits, Mount, Network, Running, Spec};
-use lineal_store::files;
-use lineal_store::tree;
+use lineal_sandbox::{Access, Determinism, Isolation, Limits, Mount, Network, Running, Spec};
+use lineal_step::variables;
 
 use crate::environment;
 use crate::failure::{Code, Failure, chain};
+use crate::image;
 use crate::project::{Project, now};
+use crate::step::Software;
 use crate::workspace::Workspace;
 use keeper::Keeper;
 
@@ -173,8 +177,12 @@ pub fn client(timeout: Duration) -> Result<reqwest::Client, Failure> {
         .map_err(|e| Failure::new(Code::Internal, format!("HTTP client: {}", chain(&e))))
 }
 
-/// The environment that `serve` names, if it still is the recorded one.
-pub fn environment_of(project: &Project, serve: &ServeSpec) -> Result<environment::Environment, Failure> {
+/// What `serve` names to run in, if it still is what was recorded.
+pub fn software_of(project: &Project, serve: &ServeSpec) -> Result<Software, Failure> {
+    let image = serve.environment_path.parse::<ImageReference>();
+    if let Some(image) = image.ok().filter(|image| image.digest() == serve.environment) {
+        return image::software(project, &image);
+    }
     let location = project.root.join(&serve.environment_path);
     let found = environment::at(project, &location, now())?;
     if found.digest != serve.environment {
@@ -186,18 +194,19 @@ pub fn environment_of(project: &Project, serve: &ServeSpec) -> Result<environmen
             ),
         ));
     }
-    Ok(found)
+    Ok(Software::of_base(Some(&found)))
 }
 
 fn prepare(project: &Project, target: &ServeTarget, place: &Path) -> Result<(Spec, SocketAddr), Failure> {
-    let environment = environment_of(project, &target.serve)?;
+    let software = software_of(project, &target.serve)?;
     let model = place.join("model");
     tree::lay_out(project.store.blobs(), ArtifactKind::Directory, &target.digest, &model)?;
     let address = free_address()?;
     let mut mounts =
         vec![Mount { source: model, target: PathBuf::from("/lineal/model"), access: Access::ReadOnly }];
-    mounts.extend(environment.mounts);
-    let mut env = environment::variables();
+    mounts.extend(software.mounts);
+    let mut env = software.variables;
+    env.extend(if software.root.is_some() { variables::fixed_in_image() } else { variables::fixed() });
     env.insert("LINEAL_PORT".to_owned(), address.port().to_string());
     env.insert("LINEAL_MODEL".to_owned(), target.version.model.to_string());
     env.insert("LINEAL_VERSION".to_owned(), target.version.version.to_string());
@@ -206,10 +215,12 @@ fn prepare(project: &Project, target: &ServeTarget, place: &Path) -> Result<(Spe
         argv: target.serve.run.clone(),
         env,
         cwd: PathBuf::from("/lineal/model"),
-        root: None,
+        isolation: Isolation::Namespaces,
+        root: software.root,
         mounts,
         stdout: log.clone(),
         stderr: log,
+        tee: false,
         network: Network::Host,
         determinism: Determinism::Off,
         limits: Limits::default(),

@@ -1,20 +1,20 @@
 //! Executing one step in the sandbox.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use lineal_engine::pipeline::Determinism;
-use lineal_engine::plan::KeyDocument;
-use lineal_facts::Digest;
-use lineal_facts::predicate::{ArtifactKind, Entropy};
-use lineal_sandbox::{Access, EntropyKey, EntropySource, Exit, Limits, Mount, Network, Report, Spec};
-use lineal_store::files::{self, Context};
-use lineal_store::tree::{self, TreeError};
+use lineal_blob::files;
+use lineal_engine::pipeline::{Determinism, OutputName};
+use lineal_engine::plan::{IMAGE_BASE, KeyDocument, KeyInput};
+use lineal_facts::predicate::Entropy;
+use lineal_facts::{Digest, StepName};
+use lineal_sandbox::{EntropyKey, EntropySource, Exit, Limits, Mount, Report};
+use lineal_step::wire::WIRE_VERSION;
+use lineal_step::{Input, Place, StepOrder, outputs, variables};
 
-use crate::environment::{self, FIXED_TIME_S};
+use crate::environment::Environment;
 use crate::executor::Executed;
-use crate::failure::{Code, Failure, chain};
+use crate::failure::{Code, Failure};
 use crate::project::{Project, now};
 use crate::workspace::Workspace;
 
@@ -22,16 +22,18 @@ use crate::workspace::Workspace;
 const LOG_TAIL_LINES: usize = 15;
 /// Largest log that is looked at for that.
 const LOG_LIMIT_BYTES: u64 = 64 << 20;
+/// The attempt of a step that runs here. Nobody is told of it.
+const HERE: &str = "here";
 
 /// Everything that an execution needs; it follows from the key document and the host's environment alone.
 #[derive(Debug, Clone)]
 pub struct Execution {
     /// For messages.
-    pub step: String,
+    pub step: StepName,
     /// What determines the result.
     pub key: KeyDocument,
-    /// Mounts of the environment.
-    pub environment: Vec<Mount>,
+    /// What it runs in.
+    pub software: Software,
     /// Longest time.
     pub timeout_ms: u64,
     /// Which of several entropy streams `strict` uses; 0 unless probing.
@@ -40,33 +42,86 @@ pub struct Execution {
     pub determinism: Determinism,
 }
 
+/// What a step runs in.
+#[derive(Debug, Clone, Default)]
+pub struct Software {
+    /// An unpacked image; none means this machine's base system.
+    pub root: Option<PathBuf>,
+    /// What else must be visible.
+    pub mounts: Vec<Mount>,
+    /// Environment variables of the image; those of the step go over them.
+    pub variables: BTreeMap<String, String>,
+}
+
+impl Software {
+    /// The base system, and a Python environment if there is one.
+    pub fn of_base(environment: Option<&Environment>) -> Self {
+        let mounts = environment.map(|e| e.mounts.clone()).unwrap_or_default();
+        Self { mounts, ..Self::default() }
+    }
+}
+
 /// Runs the step in a fresh place and freezes its outputs.
 pub fn execute(project: &Project, execution: &Execution) -> Result<Executed, Failure> {
-    let workspace = Workspace::create(project, &execution.step)?;
+    let workspace = Workspace::create(project, execution.step.as_str())?;
+    let place = Place::new(workspace.path());
+    let blobs = project.store.blobs();
+    let order = order(execution, HERE)?;
     let started_at = now();
-    let spec = prepare(project, execution, workspace.path())?;
+    place.lay_out(blobs, &order)?;
+    let mut spec = place.spec(&order);
+    spec.root = execution.software.root.clone();
+    spec.mounts.extend(execution.software.mounts.iter().cloned());
+    let mut env = execution.software.variables.clone();
+    env.append(&mut spec.env);
+    spec.env = env;
     let report = project.launcher.run(&spec)?;
     let finished_at = now();
-    check_exit(execution, &report, &spec.stdout)?;
-    let out = workspace.path().join("out");
-    check_undeclared(execution, &out)?;
-    let mut outputs = BTreeMap::new();
-    for (name, output) in &execution.key.outputs {
-        let path = out.join(&output.path);
-        if !path.exists() {
-            return Err(Failure::new(
-                Code::StepOutput,
-                format!(
-                    "step `{}` ended well but did not write its output `{name}` (`$LINEAL_OUT/{}`)",
-                    execution.step, output.path
-                ),
-            ));
-        }
-        let artifact = tree::freeze_artifact(project.store.blobs(), &path);
-        outputs.insert(name.clone(), artifact.map_err(|e| output_failure(execution, &out, e))?);
-    }
-    let (log, _) = project.store.blobs().put_file(&spec.stdout)?;
+    check_exit(execution, &report, &place.log())?;
+    let mut made = outputs::collect(blobs, &order, &place.outputs())?;
+    let named = |name: &OutputName| Some((name.clone(), made.remove(name.as_str())?));
+    let outputs = execution.key.outputs.keys().filter_map(named).collect();
+    let (log, _) = blobs.put_file(&place.log())?;
     Ok(Executed { outputs, report, log, started_at, finished_at, location: BTreeMap::new() })
+}
+
+/// What whoever runs the step is told, here or in a pod: it follows from the execution alone.
+pub fn order(execution: &Execution, attempt: &str) -> Result<StepOrder, Failure> {
+    let key = &execution.key;
+    let internal = |e: &dyn std::error::Error| Failure::caused(Code::Internal, e);
+    let mut parameters = serde_json::Map::new();
+    for (name, text) in &key.parameters {
+        let value = serde_json::from_str(text).map_err(|e| internal(&e))?;
+        parameters.insert(name.to_string(), value);
+    }
+    let determinism = match execution.determinism {
+        Determinism::Off => lineal_sandbox::Determinism::Off,
+        Determinism::Observe => lineal_sandbox::Determinism::Observe,
+        Determinism::Strict => {
+            let cache_key = key.cache_key().map_err(|e| internal(&e))?;
+            let text = format!("lineal/entropy/v1\n{cache_key}\n{}", execution.stream);
+            let entropy_key = EntropyKey::new(*Digest::of(text.as_bytes()).as_bytes());
+            lineal_sandbox::Determinism::Strict { key: entropy_key, epoch_s: variables::FIXED_TIME_S }
+        }
+    };
+    let env = match key.base == IMAGE_BASE {
+        true => variables::of_step_in_image(&key.seed),
+        false => variables::of_step(&key.seed),
+    };
+    let input = |input: &KeyInput| Input { kind: input.kind, digest: input.digest };
+    Ok(StepOrder {
+        version: WIRE_VERSION.to_owned(),
+        attempt: attempt.to_owned(),
+        step: execution.step.clone(),
+        run: key.run.clone(),
+        env,
+        code: key.code,
+        inputs: key.inputs.iter().map(|(name, found)| (name.to_string(), input(found))).collect(),
+        parameters: serde_json::to_string(&parameters).map_err(|e| internal(&e))?,
+        outputs: key.outputs.iter().map(|(name, output)| (name.to_string(), output.path.clone())).collect(),
+        determinism,
+        limits: Limits { timeout_ms: Some(execution.timeout_ms), ..Limits::default() },
+    })
 }
 
 /// The words of the provenance statement about what the sandbox saw.
@@ -94,75 +149,8 @@ pub fn entropy(report: &Report, determinism: Determinism) -> Entropy {
     }
 }
 
-/// Lays out code, inputs and parameters below `place` and describes the sandbox.
-fn prepare(project: &Project, execution: &Execution, place: &Path) -> Result<Spec, Failure> {
-    let key = &execution.key;
-    let blobs = project.store.blobs();
-    let internal = |e: &dyn std::error::Error| Failure::caused(Code::Internal, e);
-    tree::lay_out(blobs, ArtifactKind::Directory, &key.code, &place.join("code"))?;
-    files::create_directory(&place.join("in"))?;
-    for (name, input) in &key.inputs {
-        tree::lay_out(blobs, input.kind, &input.digest, &place.join("in").join(name.as_str()))?;
-    }
-    for output in key.outputs.values() {
-        let path = place.join("out").join(&output.path);
-        files::create_directory(files::parent(&path))?;
-    }
-    let mut params = serde_json::Map::new();
-    for (name, text) in &key.parameters {
-        let value = serde_json::from_str(text).map_err(|e| internal(&e))?;
-        params.insert(name.to_string(), value);
-    }
-    let params_path = place.join("params.json");
-    fs::write(&params_path, serde_json::to_vec(&params).map_err(|e| internal(&e))?)
-        .context("write", &params_path)?;
-    let log = place.join("log");
-    let mut mounts = vec![
-        mount(place.join("code"), "/lineal/code", Access::ReadOnly),
-        mount(place.join("in"), "/lineal/in", Access::ReadOnly),
-        mount(params_path, "/lineal/params.json", Access::ReadOnly),
-        mount(place.join("out"), "/lineal/out", Access::ReadWrite),
-    ];
-    mounts.extend(execution.environment.iter().cloned());
-    let mut env = environment::variables();
-    env.extend(
-        [
-            ("LINEAL_IN", "/lineal/in"),
-            ("LINEAL_OUT", "/lineal/out"),
-            ("LINEAL_PARAMS", "/lineal/params.json"),
-            ("LINEAL_SEED", key.seed.as_str()),
-        ]
-        .map(|(name, value)| (name.to_owned(), value.to_owned())),
-    );
-    let determinism = match execution.determinism {
-        Determinism::Off => lineal_sandbox::Determinism::Off,
-        Determinism::Observe => lineal_sandbox::Determinism::Observe,
-        Determinism::Strict => {
-            let cache_key = key.cache_key().map_err(|e| internal(&e))?;
-            let text = format!("lineal/entropy/v1\n{cache_key}\n{}", execution.stream);
-            let entropy_key = EntropyKey::new(*Digest::of(text.as_bytes()).as_bytes());
-            lineal_sandbox::Determinism::Strict { key: entropy_key, epoch_s: FIXED_TIME_S }
-        }
-    };
-    Ok(Spec {
-        argv: key.run.clone(),
-        env,
-        cwd: PathBuf::from("/lineal/code"),
-        root: None,
-        mounts,
-        stdout: log.clone(),
-        stderr: log,
-        network: Network::None,
-        determinism,
-        limits: Limits { timeout_ms: Some(execution.timeout_ms), ..Limits::default() },
-    })
-}
-
-fn mount(source: PathBuf, target: &str, access: Access) -> Mount {
-    Mount { source, target: PathBuf::from(target), access }
-}
-
-fn check_exit(execution: &Execution, report: &Report, log: &Path) -> Result<(), Failure> {
+/// Whether the step ended well; if not, why, with the end of its log.
+pub fn check_exit(execution: &Execution, report: &Report, log: &Path) -> Result<(), Failure> {
     let step = &execution.step;
     let (code, what) = match report.exit {
         Exit::Code(0) => return Ok(()),
@@ -199,35 +187,4 @@ fn log_tail(log: &Path) -> String {
     let lines: Vec<&str> = text.lines().collect();
     let from = lines.len().saturating_sub(LOG_TAIL_LINES);
     lines[from..].iter().map(|line| format!("  | {line}\n")).collect::<String>().trim_end().to_owned()
-}
-
-/// Whatever a step leaves in its output directory must be declared: an output nobody recorded would be lost.
-fn check_undeclared(execution: &Execution, out: &Path) -> Result<(), Failure> {
-    let declared: Vec<&str> = execution.key.outputs.values().map(|o| o.path.as_str()).collect();
-    let undeclared = |path: &str| {
-        !declared.iter().any(|d| path == *d || path.strip_prefix(d).is_some_and(|rest| rest.starts_with('/')))
-    };
-    let found = tree::walk(out, &|_| false).map_err(|e| output_failure(execution, out, e))?;
-    match found.iter().find(|f| undeclared(&f.path)) {
-        None => Ok(()),
-        Some(file) => Err(Failure::new(
-            Code::StepOutput,
-            format!(
-                "step `{}` wrote `$LINEAL_OUT/{}`, which it does not declare under `out`; declare it, or write it to /tmp",
-                execution.step, file.path
-            ),
-        )),
-    }
-}
-
-/// What a step wrote and cannot be kept is the step's fault, told by the path that the step knows.
-fn output_failure(execution: &Execution, out: &Path, error: TreeError) -> Failure {
-    if matches!(error, TreeError::Blob(_) | TreeError::File(_)) {
-        return error.into();
-    }
-    let reason = chain(&error).replace(&out.display().to_string(), "$LINEAL_OUT");
-    Failure::new(
-        Code::StepOutput,
-        format!("the output of step `{}` cannot be kept: {reason}", execution.step),
-    )
 }

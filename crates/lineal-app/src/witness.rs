@@ -7,11 +7,11 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use lineal_blob::files::{self, Context};
 use lineal_facts::Digest;
 use lineal_proof::witness_message::{Refusal, decide};
 use lineal_proof::witness_policy::LOGS_LIMIT;
 use lineal_proof::{AddCheckpoint, VerifierKey, WitnessKey, WitnessSigner};
-use lineal_store::files::{self, Context};
 use lineal_store::{Keys, WitnessMemory};
 
 use crate::failure::{Code, Failure};

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 
-use lineal_store::files::Context;
+use lineal_blob::files::{self, Context};
 use rustix::fs::{AtFlags, CWD, linkat};
 
 use crate::failure::Failure;
@@ -102,7 +102,7 @@ fn remove(path: &Path) {
     let Some(dead) = path.parent().and_then(Path::parent).map(|work| work.join("dead")) else { return };
     let Some(name) = path.file_name() else { return };
     if fs::create_dir_all(&dead).is_ok() && fs::rename(path, dead.join(name)).is_ok() {
-        remove_tree(&dead.join(name));
+        let _ = files::remove_tree(&dead.join(name));
     }
 }
 
@@ -110,24 +110,6 @@ fn remove(path: &Path) {
 fn remove_dead(parent: &Path) {
     let dead = parent.parent().map(|work| work.join("dead"));
     for entry in dead.and_then(|dead| fs::read_dir(dead).ok()).into_iter().flatten().flatten() {
-        remove_tree(&entry.path());
-    }
-}
-
-/// Removes a tree whose directories may be read-only.
-fn remove_tree(path: &Path) {
-    if fs::remove_dir_all(path).is_err() {
-        make_writable(path);
-        let _ = fs::remove_dir_all(path);
-    }
-}
-
-fn make_writable(directory: &Path) {
-    use std::os::unix::fs::PermissionsExt;
-    let _ = fs::set_permissions(directory, fs::Permissions::from_mode(0o700));
-    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|t| t.is_dir()) {
-            make_writable(&entry.path());
-        }
+        let _ = files::remove_tree(&entry.path());
     }
 }

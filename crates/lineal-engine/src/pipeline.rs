@@ -6,6 +6,7 @@
 mod check;
 mod duration;
 mod file;
+mod image;
 mod name;
 mod order;
 mod overrides;
@@ -20,6 +21,7 @@ use lineal_facts::{GateName, PipelineName, SnapshotRef, StepName};
 use serde::{Deserialize, Serialize, Serializer};
 
 pub use duration::{DURATION_LIMIT_MS, DurationError, parse_ms};
+pub use image::{IMAGE_NAME_LIMIT_BYTES, ImageReference, ImageReferenceError};
 pub use name::{DataName, EnvName, InputName, LocalNameError, OutputName, ParamName};
 pub use overrides::{Override, OverrideError};
 pub use param::{LIST_LIMIT, ParamError, ParamValue};
@@ -60,11 +62,12 @@ pub struct Pipeline {
 }
 
 /// Where a software environment is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Env {
-    /// A Python virtual environment, relative to the file.
-    pub python: String,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Env {
+    /// A Python virtual environment, in a folder relative to the file.
+    Python(String),
+    /// An image; the step sees its files in place of the base system's.
+    Image(ImageReference),
 }
 
 /// One action: a command from inputs to outputs.

@@ -16,10 +16,11 @@ use serde::Serialize;
 
 pub use decision::{CachedResult, Decision, Reason, decide};
 pub use explain::{Difference, explain};
-pub use key::{Cpu, KEY_VERSION, KeyDocument, KeyError, KeyInput, KeyOutput};
+pub use key::{Cpu, IMAGE_BASE, KEY_VERSION, KeyDocument, KeyError, KeyInput, KeyOutput};
 
 use crate::pipeline::{
-    DataName, Determinism, EnvName, InputName, Output, OutputName, ParamName, Pipeline, Probe, Source, Step,
+    DataName, Determinism, Env, EnvName, ImageReference, InputName, Output, OutputName, ParamName, Pipeline,
+    Probe, Source, Step,
 };
 
 /// What the names in a pipeline stand for on this machine, at this moment.
@@ -29,9 +30,9 @@ pub struct Resolved {
     pub snapshots: BTreeMap<DataName, Digest>,
     /// Manifest digest of the code tree.
     pub code: Digest,
-    /// Digest of every environment.
+    /// Digest of every Python environment. An image's is in the pipeline.
     pub environments: BTreeMap<EnvName, Digest>,
-    /// The base system: a digest, or what identifies it.
+    /// The base system: a digest, or what identifies it. Steps in images do not see it.
     pub base: String,
     /// What computes; it changes floating-point results.
     pub cpu: Cpu,
@@ -56,8 +57,8 @@ pub struct StepPlan {
     pub name: StepName,
     /// Program and arguments.
     pub run: Vec<String>,
-    /// The environment and its digest; none means the base system.
-    pub environment: Option<(EnvName, Digest)>,
+    /// The environment; none means the base system.
+    pub environment: Option<StepEnvironment>,
     /// What it reads.
     pub inputs: BTreeMap<InputName, Source>,
     /// Its parameters as canonical JSON text: what the step reads, and what the key holds.
@@ -72,6 +73,17 @@ pub struct StepPlan {
     pub seed: u32,
     /// Longest time it may take.
     pub timeout_ms: u64,
+}
+
+/// What a step runs in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepEnvironment {
+    /// Its name in the pipeline.
+    pub name: EnvName,
+    /// Its identity; of an image, that of its manifest.
+    pub digest: Digest,
+    /// The image, if it is one.
+    pub image: Option<ImageReference>,
 }
 
 /// Why there is no plan, or no next step in it.
@@ -265,10 +277,16 @@ impl Plan {
             pipeline: self.pipeline.clone(),
             seed: self.seed.to_string(),
             code: self.resolved.code,
-            base: self.resolved.base.clone(),
+            base: self.base().to_owned(),
             cpu: self.resolved.cpu.clone(),
             steps: steps.collect(),
         }
+    }
+
+    /// The base system, if a step sees it: a plan in images only is the same on every machine.
+    fn base(&self) -> &str {
+        let sees_none = !self.steps.is_empty() && self.steps.iter().all(|step| step.image().is_some());
+        if sees_none { IMAGE_BASE } else { &self.resolved.base }
     }
 
     fn position(&self, name: &StepName) -> Result<usize, PlanError> {
@@ -277,6 +295,11 @@ impl Plan {
 }
 
 impl StepPlan {
+    /// The image that it runs in, if it does.
+    pub fn image(&self) -> Option<&ImageReference> {
+        self.environment.as_ref()?.image.as_ref()
+    }
+
     /// The steps that it reads from; one may occur more than once.
     fn needs(&self) -> impl Iterator<Item = &StepName> {
         self.inputs.values().filter_map(|source| match source {
@@ -298,7 +321,7 @@ pub struct PlanDocument {
     pub seed: String,
     /// Manifest digest of the code tree.
     pub code: Digest,
-    /// The base system.
+    /// The base system; [`IMAGE_BASE`] if every step runs in an image.
     pub base: String,
     /// What computes.
     pub cpu: Cpu,
@@ -358,7 +381,7 @@ impl PlannedStep {
         Self {
             cache_key,
             run: step.run.clone(),
-            environment: step.environment.as_ref().map(|(_, digest)| *digest),
+            environment: step.environment.as_ref().map(|environment| environment.digest),
             inputs: step.inputs.iter().map(|(name, source)| (name.clone(), source.to_string())).collect(),
             snapshots: snapshots.collect(),
             parameters: step.params.clone(),
@@ -382,10 +405,7 @@ pub fn step_seed(root: u64, name: &StepName) -> u32 {
 fn step_plan(pipeline: &Pipeline, step: &Step, resolved: &Resolved) -> Result<StepPlan, PlanError> {
     let environment = match &step.env {
         None => None,
-        Some(name) => match resolved.environments.get(name) {
-            Some(digest) => Some((name.clone(), *digest)),
-            None => return Err(PlanError::Unresolved { kind: "envs", name: name.to_string() }),
-        },
+        Some(name) => Some(step_environment(pipeline, name, resolved)?),
     };
     for source in step.inputs.values() {
         match source {
@@ -412,6 +432,22 @@ fn step_plan(pipeline: &Pipeline, step: &Step, resolved: &Resolved) -> Result<St
         seed: step_seed(pipeline.seed, &step.name),
         timeout_ms: step.timeout_ms,
     })
+}
+
+fn step_environment(
+    pipeline: &Pipeline,
+    name: &EnvName,
+    resolved: &Resolved,
+) -> Result<StepEnvironment, PlanError> {
+    let found = match pipeline.envs.get(name) {
+        Some(Env::Image(image)) => Some((image.digest(), Some(image.clone()))),
+        Some(Env::Python(_)) => resolved.environments.get(name).map(|digest| (*digest, None)),
+        None => None,
+    };
+    match found {
+        Some((digest, image)) => Ok(StepEnvironment { name: name.clone(), digest, image }),
+        None => Err(PlanError::Unresolved { kind: "envs", name: name.to_string() }),
+    }
 }
 
 #[cfg(test)]

@@ -48,6 +48,18 @@ macro_rules! label {
     };
 }
 
+macro_rules! host_label {
+    () => {
+        "([a-zA-Z0-9]|[a-zA-Z0-9][-a-zA-Z0-9]*[a-zA-Z0-9])"
+    };
+}
+
+macro_rules! image_component {
+    () => {
+        r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*"
+    };
+}
+
 texts! {
     /// A name: lower-case letters, digits and `-`, starting and ending with a letter or digit.
     Name, 63, concat!("^", label!(), "$");
@@ -65,6 +77,11 @@ texts! {
     Digest, 71, "^sha256:[0-9a-f]{64}$";
     /// A snapshot: `dataset://NAME@TAG` or `dataset://NAME@sha256:HEX`.
     DatasetUri, 147, "^dataset://[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?@([A-Za-z0-9][-._A-Za-z0-9]{0,62}|sha256:[0-9a-f]{64})$";
+    /// An image: `NAME@sha256:HEX`, with the digest of its manifest; NAME may have a host, a port and a tag.
+    ImageReference, 327, concat!(
+        "^((", host_label!(), r"(\.", host_label!(), r")*|\[[a-fA-F0-9:]+\])(:[0-9]+)?/)?",
+        image_component!(), "(/", image_component!(), ")*(:[A-Za-z0-9_][-.A-Za-z0-9_]{0,127})?@sha256:[0-9a-f]{64}$"
+    );
     /// What is read: `data.NAME`, a snapshot, or `STEP.OUTPUT`, an output of a step.
     Source, 127, r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\.[a-z][-_a-z0-9]{0,62}$";
     /// An output of a step: `STEP.OUTPUT`.

@@ -2,7 +2,7 @@
 //! `cargo run --release -p lineal-sandbox --example overhead target/release/lineal-sandbox-launch`
 #![allow(clippy::print_stdout, reason = "it prints its result")]
 
-use lineal_sandbox::{Determinism, EntropyKey, Launcher, Limits, Network, SandboxError, Spec};
+use lineal_sandbox::{Determinism, EntropyKey, Isolation, Launcher, Limits, Network, SandboxError, Spec};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
@@ -27,10 +27,12 @@ fn main() -> Result<(), SandboxError> {
             argv: vec!["/bin/true".to_owned()],
             env: BTreeMap::new(),
             cwd: "/tmp".into(),
+            isolation: Isolation::Namespaces,
             root: None,
             mounts: Vec::new(),
             stdout: log.clone(),
             stderr: log.clone(),
+            tee: false,
             network: Network::None,
             determinism,
             limits: Limits::default(),

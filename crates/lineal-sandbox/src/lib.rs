@@ -13,6 +13,11 @@
 //! The parent holds the launcher's stdin. When it closes (the parent died), the launcher kills init, and with init
 //! the kernel ends the whole pid namespace. When the launcher dies, its parent-death signal ends init.
 //!
+//! In a restricted pod of Kubernetes none of that is allowed, so [`Isolation::Pod`] does without namespaces, mounts and
+//! init: the step is the launcher's child, and the launcher adopts and kills what it leaves behind. Where ptrace(2) is
+//! forbidden too, starts of programs and tasks wait for the launcher, which looks in `/proc` what came of them. The
+//! streams of random bytes and the clock are the same in all three ways.
+//!
 //! * [`Spec`]: what to run; [`Report`]: what happened; [`SandboxError`]: why it did not start.
 //! * [`Launcher`] and [`Running`]: the side of the parent.
 //! * [`probe`]: what this machine allows.
@@ -46,7 +51,9 @@ pub use launcher::Launcher;
 pub use probe::{Capabilities, Capability, probe};
 pub use report::{EntropyReport, EntropySource, EntropyUse, Exit, Report, Uncontrolled};
 pub use running::{Control, Running};
-pub use spec::{Access, Determinism, EntropyKey, Limits, MAX_SPEC_SIZE_BYTES, Mount, Network, Spec};
+pub use spec::{
+    Access, Determinism, EntropyKey, Isolation, Limits, MAX_SPEC_SIZE_BYTES, Mount, Network, Spec,
+};
 
 /// The body of the hidden launcher subcommand. On this machine it only answers that it is unsupported.
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]

@@ -1,6 +1,8 @@
 //! What this machine allows, for `lineal doctor`.
 
-use crate::{Determinism, EntropyKey, Launcher, Limits, Network, Report, SandboxError, Spec, Uncontrolled};
+use crate::{
+    Determinism, EntropyKey, Isolation, Launcher, Limits, Network, Report, SandboxError, Spec, Uncontrolled,
+};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -34,10 +36,12 @@ pub fn probe(launcher: &Launcher, scratch_dir: &Path) -> Capabilities {
         argv: vec!["true".to_owned()],
         env: BTreeMap::new(),
         cwd: "/tmp".into(),
+        isolation: Isolation::Namespaces,
         root: None,
         mounts: Vec::new(),
         stdout: scratch_dir.join("probe.stdout"),
         stderr: scratch_dir.join("probe.stderr"),
+        tee: false,
         network: Network::None,
         determinism: Determinism::Strict { key: EntropyKey::new([0; 32]), epoch_s: 0 },
         limits: Limits { timeout_ms: Some(TRIAL_LIMIT_MS), ..Limits::default() },

@@ -21,6 +21,9 @@ pub struct Spec {
     pub env: BTreeMap<String, String>,
     /// The working directory, inside. It must exist there.
     pub cwd: PathBuf,
+    /// What keeps the step apart.
+    #[serde(default)]
+    pub isolation: Isolation,
     /// The base: an unpacked image on the host. Programs, their libraries and loader come from it; nothing is written
     /// to it, and its `/dev`, `/proc`, `/sys` and `/tmp` are not shown. `None`: the host's base system (`/usr`,
     /// `/lib*`, `/bin`, `/sbin`).
@@ -32,12 +35,29 @@ pub struct Spec {
     pub stdout: PathBuf,
     /// Host file that standard error is appended to; may be the same as `stdout`.
     pub stderr: PathBuf,
+    /// Whether both streams go to the launcher's standard error as well, which is its parent's. In a pod this is what
+    /// `kubectl logs` shows. The step waits for a reader that is slow.
+    #[serde(default)]
+    pub tee: bool,
     /// What the step can reach.
     pub network: Network,
     /// How far sources of difference are observed or removed.
     pub determinism: Determinism,
     /// Sizes and times.
     pub limits: Limits,
+}
+
+/// What keeps a step apart from its surroundings.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Isolation {
+    /// Namespaces of its own.
+    #[default]
+    Namespaces,
+    /// Those of the container in which the launcher runs, as restricted pods of Kubernetes allow nothing else. The
+    /// caller lays all files out at their real paths: a spec with mounts or a root is refused. When the launcher is
+    /// killed, the step's first process ends with it, its others with the container.
+    Pod,
 }
 
 /// One host file or directory made visible inside.
@@ -144,13 +164,14 @@ impl TryFrom<String> for EntropyKey {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
-    /// Size of `/tmp`, and again of `/dev/shm`. Both live in memory.
+    /// Size of `/tmp`, and again of `/dev/shm`. Both live in memory. In a pod its volumes' sizes count instead.
     pub tmp_size_bytes: u64,
     /// The largest file the step may write; beyond it the writer gets `SIGXFSZ`.
     pub file_size_bytes: u64,
     /// Standard output and standard error together; the rest is dropped and the place is marked.
     pub log_size_bytes: u64,
-    /// Processes and threads at a time. The kernel does not apply it to root.
+    /// Processes and threads at a time. The kernel does not apply it to root. In a pod the container's own limit
+    /// counts instead: the kernel would count what other pods run with the same user id.
     pub processes: u64,
     /// Time from the start of the program after which the whole tree is killed.
     pub timeout_ms: Option<u64>,
@@ -203,6 +224,14 @@ impl Spec {
         }
         check_path("stdout", &self.stdout)?;
         check_path("stderr", &self.stderr)?;
+        if self.isolation == Isolation::Pod {
+            if self.root.is_some() {
+                return Err(SandboxError::bad_spec("root", "cannot be another one in a pod"));
+            }
+            if !self.mounts.is_empty() {
+                return Err(SandboxError::bad_spec("mounts", "cannot be made in a pod"));
+            }
+        }
         if self.mounts.len() > MAX_MOUNTS {
             return Err(SandboxError::bad_spec("mounts", format!("has more than {MAX_MOUNTS} entries")));
         }

@@ -6,11 +6,24 @@
 //! * [`order`]: what to do, from the operator; what a pod asks it with.
 //! * [`result`]: what came of it, from the pod.
 //! * [`wire`]: version, limits and strict reading of both.
+//! * [`place`]: code, inputs and parameters laid out. [`variables`]: what a step finds in its environment.
+//! * [`outputs`]: what it wrote, frozen.
+//! * [`machine`]: where it runs.
+//! * [`pod`]: the life of a pod. [`exchange`]: its side of the connection to the operator. [`install`]: what comes before.
 
+pub mod exchange;
+pub mod install;
+pub mod machine;
 pub mod order;
+pub mod outputs;
+pub mod place;
+pub mod pod;
 pub mod result;
+pub mod variables;
 pub mod wire;
 
 pub use order::{Input, StepOrder, WorkRequest};
+pub use outputs::OutputError;
+pub use place::Place;
 pub use result::{Finished, Machine, Outcome, Refusal, StepResult};
 pub use wire::{Message, WireError};

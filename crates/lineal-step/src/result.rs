@@ -57,7 +57,8 @@ pub struct Finished {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Refusal {
-    /// A stable word.
+    /// A stable word; a pod uses those of Lineal's table of failures: `tampered` and `not-verified` (an input),
+    /// `data-unreadable`, `step-output`, `sandbox`, `file`.
     pub code: String,
     /// For people.
     pub message: String,

@@ -33,7 +33,7 @@ use object_store::{
 };
 use tokio::runtime::Runtime;
 
-use crate::files::FileError;
+use lineal_blob::files::FileError;
 
 pub use credentials::{BucketCredentials, CredentialsError};
 pub use location::{BucketLocation, BucketLocationError};

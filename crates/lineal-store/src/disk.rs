@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::bucket::Bucket;
-use crate::files::{self, Context, FileError};
+use lineal_blob::files::{self, Context, FileError};
 
 #[cfg(test)]
 pub(crate) mod simulated;

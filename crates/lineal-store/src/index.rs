@@ -17,8 +17,8 @@ use std::path::{Path, PathBuf};
 use lineal_facts::{Digest, Statement, StatementError};
 use lineal_proof::keyring::{Keyring, KeyringError};
 
-use crate::files::{Context, FileError};
 use crate::ledger::{Head, Ledger, LedgerError};
+use lineal_blob::files::{Context, FileError};
 
 use database::Database;
 use projection::{Projection, State};

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::disk::Disk;
-use crate::files::FileError;
+use lineal_blob::files::FileError;
 
 use record::Segment;
 pub use record::{JournalRecord, JournalStart};
@@ -231,7 +231,7 @@ impl Journal {
         self.disk.sync(&path)?;
         if offset == 0 {
             self.disk.sync_directory(&self.root)?;
-            self.disk.sync_directory(crate::files::parent(&self.root))?;
+            self.disk.sync_directory(lineal_blob::files::parent(&self.root))?;
         }
         Ok(())
     }

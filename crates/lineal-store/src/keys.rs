@@ -4,6 +4,7 @@
 //! checkpoints, `keys/ledger.vkey` its public form. Without `.age` a file is not encrypted; both kinds are read. Keys
 //! are never printed; errors name files, not contents.
 
+mod exchange_certificate;
 mod file_signer;
 mod identity;
 mod log_key;
@@ -21,8 +22,9 @@ use lineal_facts::predicate::KeyRole;
 use lineal_proof::Signer;
 use zeroize::Zeroizing;
 
-use crate::files::{self, Context, FileError};
+use lineal_blob::files::{self, Context, FileError};
 
+pub use exchange_certificate::ExchangeCertificate;
 pub use file_signer::FileSigner;
 pub use identity::Identity;
 pub use log_key::KnownLogKeys;

@@ -26,9 +26,9 @@ use lineal_proof::{Checkpoint, EntryBundleId, Hash, KeyChain, Leaf, LeafReader, 
 use self::layout::{Layout, WIDTH};
 use crate::bucket::Bucket;
 use crate::disk::{Disk, FileSystem};
-use crate::files::FileError;
 use crate::journal::{Journal, JournalError, JournalLimits};
 use crate::keys::KnownLogKeys;
+use lineal_blob::files::FileError;
 
 pub use check::{CheckedEntry, FINDING_LIMIT, Finding, FindingKind, LogCheck, WholeCheck};
 pub use published::Published;

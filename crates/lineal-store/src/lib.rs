@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! .lineal/
-//!   blobs/sha256/ab/cdef...   bytes by digest                       (blob)
+//!   blobs/sha256/ab/cdef...   bytes by digest                       (lineal-blob)
 //!   journal/                  what was appended, before all else    (journal)
 //!   log/checkpoint, log/tile/ the ledger as plain C2SP tlog-tiles   (ledger)
 //!   statements/               what the entries are about            (ledger)
@@ -16,21 +16,16 @@
 //!
 //! [`witness`] is the memory of another role: what a witness cosigned, in a folder of its own.
 
-pub mod blob;
 pub mod bucket;
 pub mod disk;
-pub mod files;
 pub mod index;
 pub mod journal;
 pub mod keys;
 pub mod ledger;
 mod parallel;
 pub mod store;
-pub mod tree;
-pub mod walk;
 pub mod witness;
 
-pub use blob::{BlobError, BlobStore};
 pub use bucket::{Bucket, BucketCredentials, BucketLocation};
 pub use index::{DatabaseUrl, Index, IndexLocation};
 pub use keys::{FileSigner, KeyError, Keys, SystemSigner};

@@ -24,13 +24,13 @@ use lineal_proof::key::SignError;
 use lineal_proof::keyring::{Keyring, KeyringError};
 use lineal_proof::{Leaf, Signer};
 
-use crate::blob::{BlobError, BlobStore};
 use crate::bucket::Bucket;
-use crate::files::{self, Context, FileError};
 use crate::index::{Index, IndexError, IndexLocation};
 use crate::keys::{KeyError, Keys, KnownLogKeys, SystemSigner};
 use crate::ledger::{Head, Ledger, LedgerEntry, LedgerError, Writer};
 use indexing::Indexing;
+use lineal_blob::files::{self, Context, FileError};
+use lineal_blob::{BlobError, BlobStore};
 use log_end::LogEnd;
 use queue::CommitQueue;
 
@@ -197,7 +197,7 @@ impl Store {
             bucket.is_empty()?;
         }
         let ledger = ledger_of(root, keys.log_keys()?, bucket.as_ref());
-        let blobs = Arc::new(BlobStore::cached(&root.join("blobs"), bucket)?);
+        let blobs = Arc::new(BlobStore::cached(&root.join("blobs"), bucket.map(Bucket::remote))?);
         let index = Index::open(location, ledger.verifier().name()).await?;
         let writer = Arc::new(Mutex::new(Writer::default()));
         if let Some(cutoff) = SystemTime::now().checked_sub(ABANDONED_AFTER) {

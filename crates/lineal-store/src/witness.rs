@@ -12,7 +12,7 @@ use lineal_facts::Digest;
 use lineal_proof::checkpoint::NOTE_LIMIT_BYTES;
 use lineal_proof::{Checkpoint, Note, WitnessKey};
 
-use crate::files::{self, Context, FileError};
+use lineal_blob::files::{self, Context, FileError};
 
 /// The memory of one witness.
 #[derive(Debug, Clone)]

@@ -1,10 +1,16 @@
 //! What can be typed.
 
+mod cluster;
+mod ledger;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+
+pub(crate) use cluster::{OperatorArguments, SourceCommand};
+pub(crate) use ledger::{KeysCommand, LedgerCommand, ProofFormat, Role};
 
 const EXIT_CODES: &str = "Exit codes: 0 ok, 1 the answer is no, 2 wrong use, 3 input or environment, \
                           4 internal, 5 tampering found.\ndocs/errors.md explains every error code.";
@@ -57,6 +63,9 @@ pub(crate) enum Command {
     /// Freeze and show data.
     #[command(subcommand)]
     Data(DataCommand),
+    /// Import and list images, for `envs: {NAME: {image: ...}}` in a pipeline.
+    #[command(subcommand)]
+    Image(ImageCommand),
     /// Run a pipeline: reuse what is recorded, execute the rest.
     #[command(
         after_help = "Examples:\n  lineal run\n  lineal run pipeline.yaml --set trees=200 --set data.flights=flights@2013-01..04"
@@ -156,6 +165,11 @@ pub(crate) enum Command {
         #[arg(long, value_name = "ADDRESS")]
         listen: Option<String>,
     },
+    /// Files that a pipeline names beside itself, as one tree, for runs on a cluster.
+    #[command(subcommand)]
+    Source(SourceCommand),
+    /// Run pipelines of a Kubernetes cluster as Jobs. The chart starts it; the project is made if it is not there.
+    Operator(OperatorArguments),
     /// Run a witness, in `.lineal-witness/` of the folder, which is made if it is not there: it cosigns what continues the log that it saw before.
     #[command(after_help = "Example: lineal witness --dir ana --log LEDGER_KEY --listen 127.0.0.1:7401")]
     Witness {
@@ -249,7 +263,7 @@ pub(crate) enum DataCommand {
     Add {
         /// The dataset.
         dataset: String,
-        /// Files and directories.
+        /// Files and directories; `-` alone for a tar archive on standard input.
         #[arg(required = true)]
         paths: Vec<PathBuf>,
         /// A name for the snapshot; it never moves.
@@ -263,6 +277,20 @@ pub(crate) enum DataCommand {
         /// `dataset@tag` or `dataset@sha256:...`.
         snapshot: String,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImageCommand {
+    /// Import the images of an OCI layout that are for this machine, and unpack them; prints what a pipeline calls them.
+    #[command(
+        after_help = "Example: skopeo copy --preserve-digests docker://registry.example/train:1 oci-archive:train.tar\n         lineal image import train.tar"
+    )]
+    Import {
+        /// A tar file or folder with `index.json`: an OCI archive, or what `docker save` writes since Docker 25.
+        layout: PathBuf,
+    },
+    /// List images that were imported.
+    List,
 }
 
 #[derive(Debug, Subcommand)]
@@ -429,102 +457,6 @@ pub(crate) struct SendArguments {
     /// Stop when the rollout of the model has ended.
     #[arg(long)]
     pub(crate) until_settled: bool,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum LedgerCommand {
-    /// Show entries, newest first.
-    Show,
-    /// List the keys that count and those that did.
-    Keys {
-        #[command(subcommand)]
-        command: Option<KeysCommand>,
-    },
-    /// Replace a key by a new one and revoke it, or replace the key that signs checkpoints.
-    #[command(
-        after_help = "Examples:\n  lineal ledger rotate lineal builder\n  lineal ledger rotate ana approver\n  lineal ledger rotate --log"
-    )]
-    Rotate {
-        /// Who holds the key; `lineal` holds those of the system.
-        #[arg(required_unless_present = "log")]
-        holder: Option<String>,
-        /// What the key signs.
-        #[arg(required_unless_present = "log")]
-        role: Option<Role>,
-        /// The key that signs checkpoints.
-        #[arg(long, conflicts_with_all = ["holder", "role", "signed_by"])]
-        log: bool,
-        /// The present builder key, if it is in a token that `.lineal/config.toml` no longer names.
-        #[arg(long, value_name = "PKCS11_URI")]
-        signed_by: Option<String>,
-    },
-    /// End a key: what it signs from here on does not count.
-    #[command(
-        after_help = "Examples:\n  lineal ledger revoke ana approver --reason \"left\"\n  lineal ledger revoke sha256:... --reason \"stolen\""
-    )]
-    Revoke {
-        /// The key's id, or who holds it.
-        key: String,
-        /// With a holder: what the key signs.
-        role: Option<Role>,
-        /// Why.
-        #[arg(long)]
-        reason: String,
-    },
-    /// Print a statement's proof of inclusion, by default in a Sigstore bundle with the statement.
-    Proof {
-        /// The statement's digest.
-        statement: String,
-        /// The file's form.
-        #[arg(long, value_enum, default_value_t = ProofFormat::Bundle)]
-        format: ProofFormat,
-    },
-    /// Ask the witnesses of `.lineal/witnesses.policy` to cosign the ledger as it is, and publish what they signed.
-    Witness,
-    /// Check everything that is stored: log, statements, signatures, blobs, index. Changes nothing.
-    #[command(
-        after_help = "Names each difference, its file, and what rests on it. Exit code 5: something\nwas changed; 1: something is missing or not trusted.\n\nExamples:\n  lineal ledger fsck\n  lineal ledger fsck --json"
-    )]
-    Fsck,
-    /// Write an audit folder: log, keys and statements with proofs, to be checked offline and without Lineal.
-    #[command(
-        after_help = "Examples:\n  lineal ledger export audit\n  lineal ledger export audit --subject flights-delay/2\n`README.txt` in the folder says how to check it."
-    )]
-    Export {
-        /// The folder, which must be new or empty.
-        folder: PathBuf,
-        /// Only the statements behind this `model/version`, run, `dataset@tag` or statement, and those about keys. May be
-        /// repeated.
-        #[arg(long = "subject", value_name = "SUBJECT")]
-        subjects: Vec<String>,
-    },
-    /// Make the index again from the ledger.
-    Rebuild,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum KeysCommand {
-    /// Encrypt key files that an earlier build left unencrypted.
-    Encrypt,
-}
-
-/// The roles of keys that people name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Role {
-    /// Statements of the system.
-    Builder,
-    /// Approvals.
-    Approver,
-    /// Route tables.
-    Router,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ProofFormat {
-    /// A Sigstore bundle v0.3.
-    Bundle,
-    /// c2sp.org/tlog-proof, for verifiers that have the entry.
-    TlogProof,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

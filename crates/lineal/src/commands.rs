@@ -2,14 +2,17 @@
 
 pub(crate) mod bench;
 mod data;
+mod image;
 mod keys;
 mod ledger;
 mod model;
 mod model_signing;
+mod operator;
 pub(crate) mod reference;
 mod roles;
 mod rollout;
 mod run;
+mod source;
 mod traffic;
 mod verify;
 mod witness;
@@ -49,14 +52,7 @@ pub(crate) fn run(arguments: Arguments, printer: &Printer) -> Done {
 async fn dispatch(arguments: Arguments, printer: &Printer) -> Done {
     let dir = arguments.dir.clone();
     let appends = appends(&arguments.command);
-    let open = || async {
-        let project = open(&dir).await?;
-        // Whoever signs on an old copy of a ledger makes a fork of it.
-        if appends {
-            cosigning::refuse_if_rolled_back(&project).await?;
-        }
-        Ok::<_, Failure>(project)
-    };
+    let open = || open_for(&dir, appends);
     match arguments.command {
         Command::Init { approver, identity, storage, storage_endpoint, storage_region } => {
             let storage = storage.map(|url| bucket(&url, storage_endpoint, storage_region)).transpose()?;
@@ -64,6 +60,7 @@ async fn dispatch(arguments: Arguments, printer: &Printer) -> Done {
             roles::init(&dir, &approver, options, printer).await
         }
         Command::Data(command) => data::run(&open().await?, command, printer).await,
+        Command::Image(command) => image::run(&open().await?, command, printer).await,
         Command::Run(pipeline) => run::run(&open().await?, &pipeline, printer).await,
         Command::Plan(pipeline) => run::plan(&open().await?, &pipeline, None, printer).await,
         Command::Explain { step, pipeline } => {
@@ -106,6 +103,8 @@ async fn dispatch(arguments: Arguments, printer: &Printer) -> Done {
         }
         Command::Ledger(command) => ledger::run(&open().await?, command, printer).await,
         Command::Serve { listen } => roles::serve(open().await?, listen.as_deref(), printer).await,
+        Command::Source(command) => source::run(&open().await?, command, printer),
+        Command::Operator(arguments) => operator::run(&dir, arguments, printer).await,
         Command::Witness { listen, logs, name, identity } => {
             let options = WitnessOptions { name, logs, identity };
             witness::run(&dir, &listen, options, printer).await
@@ -118,6 +117,16 @@ async fn dispatch(arguments: Arguments, printer: &Printer) -> Done {
         // Handled before the runtime started.
         Command::Gateway { .. } | Command::ModelServer { .. } => Ok(ExitCode::SUCCESS),
     }
+}
+
+/// The project, for a command that appends to the ledger or does not.
+async fn open_for(dir: &std::path::Path, appends: bool) -> Result<Project, Failure> {
+    let project = open(dir).await?;
+    // Whoever signs on an old copy of a ledger makes a fork of it.
+    if appends {
+        cosigning::refuse_if_rolled_back(&project).await?;
+    }
+    Ok(project)
 }
 
 /// Whether a command signs statements of the ledger in this process.
@@ -134,6 +143,7 @@ fn appends(command: &Command) -> bool {
         | Command::Serve { .. } => true,
         Command::Init { .. }
         | Command::Data(DataCommand::List | DataCommand::Show { .. })
+        | Command::Image(_)
         | Command::Plan(_)
         | Command::Explain { .. }
         | Command::Runs(_)
@@ -153,6 +163,9 @@ fn appends(command: &Command) -> bool {
             | LedgerCommand::Fsck
             | LedgerCommand::Rebuild,
         )
+        | Command::Source(_)
+        // It looks by itself, after it has made a project where there is none.
+        | Command::Operator(_)
         | Command::Gateway { .. }
         | Command::Witness { .. }
         | Command::Doctor

@@ -20,7 +20,11 @@ func main() {
 	switch args[0] {
 	case "serve":
 		host, _ := os.Hostname()
-		fail(http.ListenAndServe(":8080", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		port := args[1]
+		if port == "" {
+			port = "8080"
+		}
+		fail(http.ListenAndServe(":"+port, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			fmt.Fprintf(w, "hello from %s\n", host)
 		})))
 	case "get":
@@ -48,7 +52,7 @@ func main() {
 		fail(err)
 		os.Exit(code)
 	default:
-		fmt.Fprintln(os.Stderr, "usage: probe serve | get URL | lookup NAME | cat FILE | wait | exit CODE")
+		fmt.Fprintln(os.Stderr, "usage: probe serve [PORT] | get URL | lookup NAME | cat FILE | wait | exit CODE")
 		os.Exit(2)
 	}
 }

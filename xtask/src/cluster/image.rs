@@ -56,9 +56,23 @@ pub(crate) struct Image {
     pub(crate) entrypoint: Vec<String>,
 }
 
+/// How a container of an image begins, unless its pod says otherwise.
+#[derive(Default)]
+pub(crate) struct Process<'a> {
+    /// Numbers of a user and a group; root otherwise.
+    pub(crate) user: Option<&'a str>,
+    /// `NAME=value`.
+    pub(crate) environment: &'a [&'a str],
+}
+
 impl Image {
     /// Writes an image of single files; gives its digest.
     pub(crate) fn write(&self, out: &Path, entries: &[Entry]) -> Result<String> {
+        self.write_with(out, entries, &Process::default())
+    }
+
+    /// [`Image::write`] for a program that runs as somebody.
+    pub(crate) fn write_with(&self, out: &Path, entries: &[Entry], process: &Process<'_>) -> Result<String> {
         let mut entries = entries.to_vec();
         entries.sort();
         if let Some(pair) = entries.windows(2).find(|pair| pair[0].path == pair[1].path) {
@@ -70,15 +84,19 @@ impl Image {
                     .with_context(|| format!("cannot add `{}`", entry.file.display()))
             })
         })?;
-        self.assemble(out, &mut [layer], &[])
+        self.assemble(out, &mut [layer], process)
     }
 
     /// Writes the layout of these layers; gives the manifest's digest.
-    fn assemble(&self, out: &Path, layers: &mut [Layer], environment: &[&str]) -> Result<String> {
+    fn assemble(&self, out: &Path, layers: &mut [Layer], process: &Process<'_>) -> Result<String> {
         let digests: Vec<&str> = layers.iter().map(|layer| layer.digest.as_str()).collect();
+        let mut config = json!({"Entrypoint": self.entrypoint, "Env": process.environment});
+        if let Some(user) = process.user {
+            config["User"] = json!(user);
+        }
         let configuration = document(&json!({
             "architecture": "amd64",
-            "config": {"Entrypoint": self.entrypoint, "Env": environment},
+            "config": config,
             "created": EPOCH,
             "os": "linux",
             "rootfs": {"diff_ids": digests, "type": "layers"},
@@ -193,7 +211,8 @@ fn descriptor(kind: &str, content: &[u8]) -> Value {
     json!({"digest": digest(content), "mediaType": kind, "size": content.len()})
 }
 
-fn digest(content: &[u8]) -> String {
+/// As OCI writes it.
+pub(crate) fn digest(content: &[u8]) -> String {
     format!("sha256:{}", hex::encode(Sha256::digest(content)))
 }
 

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use sha2::{Digest as _, Sha256};
 
+use super::install::{self, Installation};
 use super::life::{self, Start};
-use super::machine;
 use super::place::Place;
+use super::{inside, machine};
 use crate::setup::Containerd;
 use crate::workspace::Workspace;
 
@@ -28,7 +29,7 @@ pub(crate) struct Lent {
 }
 
 impl Lent {
-    /// Starts it; says why if this machine cannot have one.
+    /// Starts it, with the image `cluster.test/probe:1` on its node; says why if this machine cannot have one.
     pub(crate) fn start(workspace: &Workspace) -> Result<Self> {
         possible()?;
         let folder = workspace.target.join("xtask");
@@ -41,7 +42,9 @@ impl Lent {
         }
         let start = Start { kept: false, containerd: Containerd::Debian, limit_seconds: LIMIT_SECONDS };
         life::up(workspace, &place, start)?;
-        Ok(Self { place, _lock: lock })
+        let lent = Self { place, _lock: lock };
+        inside::load(&lent.place, &[lent.place.at("bin/probe.tar")])?;
+        Ok(lent)
     }
 
     /// The configuration for programs outside of the cluster's network.
@@ -52,6 +55,21 @@ impl Lent {
     /// The cluster's own client.
     pub(crate) fn kubectl(&self) -> PathBuf {
         self.place.at("bin/kubectl")
+    }
+
+    /// Helm, of the version that the chart is tested with.
+    pub(crate) fn helm(&self) -> PathBuf {
+        self.place.at("bin/helm")
+    }
+
+    /// Installs Lineal as it is in the workspace, and waits until the operator is ready.
+    pub(crate) fn install(&self, workspace: &Workspace) -> Result<()> {
+        install::install(workspace, &self.place, &Installation::ready_within(LIMIT_SECONDS))
+    }
+
+    /// Puts an image into the cluster's registry; gives its name with the digest.
+    pub(crate) fn push(&self, image: &Path, repository: &str) -> Result<String> {
+        inside::push(&self.place, image, repository)
     }
 
     /// Ends it, and says if that fails.

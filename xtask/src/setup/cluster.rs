@@ -33,6 +33,7 @@ pub(crate) struct Programs {
 const SOURCE: &str = "testing/cluster";
 /// Programs that need nothing but Go's standard library: they are built anew in a second, the others in minutes.
 const SMALL: [&str; 3] = ["node", "pause", "probe"];
+const HELM: &str = "helm.sh/helm/v3/cmd/helm";
 const CONTAINERD: &str = "github.com/containerd/containerd/v2/cmd";
 const CONTAINERD_VERSION: &str = "v2.4.2";
 const CONTAINERD_PROGRAMS: [&str; 3] = ["containerd", "ctr", "containerd-shim-runc-v2"];
@@ -64,7 +65,8 @@ pub(super) fn ensure(workspace: &Workspace, containerd: Containerd) -> Result<Pr
             image(folder, "probe")
         })
     })?;
-    let mut folders = vec![cluster, node];
+    let helm = helm(&shelf, &go, &source, &version)?;
+    let mut folders = vec![cluster, node, helm];
     if containerd == Containerd::Modules {
         folders.push(newer_containerd(&shelf, &go, &version)?);
     }
@@ -81,6 +83,20 @@ pub(super) fn test(workspace: &Workspace) -> Result<()> {
         shell::quiet(command.current_dir(workspace.root.join(SOURCE)))?;
     }
     Ok(())
+}
+
+/// Helm, in the versions of the cluster's module: so most of it is built already.
+fn helm(shelf: &Shelf, go: &Go, source: &Path, version: &str) -> Result<PathBuf> {
+    let [module, sums] = ["go.mod", "go.sum"].map(|name| read(&source.join(name)));
+    let (module, sums) = (module?, sums?);
+    let flags = helm_flags(&String::from_utf8_lossy(&module))?;
+    shelf.folder("cluster-helm", &[&module, &sums, flags.as_bytes(), version.as_bytes()], |folder| {
+        shell::timed("building Helm", || {
+            fs::create_dir_all(folder)?;
+            let mut build = build(go, source);
+            shell::quiet(build.arg(format!("-ldflags={flags}")).arg("-o").arg(folder).arg(HELM))
+        })
+    })
 }
 
 fn newer_containerd(shelf: &Shelf, go: &Go, version: &str) -> Result<PathBuf> {
@@ -171,6 +187,24 @@ fn linker_flags(module: &str) -> Result<String> {
         values.iter().map(move |(name, value)| format!("-X k8s.io/{package}.{name}={value}"))
     });
     Ok(["-s".to_owned(), "-w".to_owned()].into_iter().chain(set).collect::<Vec<_>>().join(" "))
+}
+
+/// Helm says which version it is, and which Kubernetes it takes for granted when it asks none.
+fn helm_flags(module: &str) -> Result<String> {
+    let versions = |name: &str| {
+        let mut lines = module.lines().map(str::trim);
+        lines.find_map(|line| line.strip_prefix(name)?.split_whitespace().next().map(str::to_owned))
+    };
+    let helm = versions("helm.sh/helm/v3 ").context("`go.mod` names no Helm")?;
+    let kubernetes = versions("k8s.io/kubernetes v").context("`go.mod` names no Kubernetes")?;
+    let (major, minor) = kubernetes.split_once('.').context("Kubernetes has no minor version")?;
+    let minor = minor.split('.').next().unwrap_or_default();
+    let set = |name: &str, value: &str| format!("-X helm.sh/helm/v3/{name}={value}");
+    let flags = ["-s".to_owned(), "-w".to_owned(), set("internal/version.version", &helm)];
+    let taken = ["pkg/chartutil", "pkg/lint/rules"].into_iter().flat_map(|package| {
+        [set(&format!("{package}.k8sVersionMajor"), major), set(&format!("{package}.k8sVersionMinor"), minor)]
+    });
+    Ok(flags.into_iter().chain(taken).collect::<Vec<_>>().join(" "))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The flights example: two Python environments and the months.
+//! The flights example: two Python environments, one of them also as an image, and the months.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,8 +8,13 @@ use anyhow::{Context, Result};
 
 use super::Python;
 use super::shelf::{Shelf, environment, read};
+use crate::cluster::image::python as image;
 use crate::shell;
 use crate::workspace::Workspace;
+
+const IMAGE_FILE: &str = "image.tar";
+/// Whoever changes how images are made gets a new one.
+const IMAGE_MAKER: &[u8] = include_bytes!("../cluster/image/python.rs");
 
 /// Ready to be used.
 pub(crate) struct Flights {
@@ -41,6 +46,17 @@ impl Flights {
         })?;
         Ok(Self { train, serve, months })
     }
+}
+
+/// The environment of the steps as an image: one tar file with its layout.
+pub(super) fn step_image(workspace: &Workspace) -> Result<PathBuf> {
+    let lock = workspace.root.join("examples/flights/env/train.txt");
+    let folder =
+        Shelf::find(workspace, "flights").folder("image", &[&read(&lock)?, IMAGE_MAKER], |folder| {
+            fs::create_dir_all(folder).with_context(|| format!("cannot create `{}`", folder.display()))?;
+            image::write(&folder.join(IMAGE_FILE), "lineal.test/flights-train:1", Some(&lock)).map(|_| ())
+        })?;
+    Ok(folder.join(IMAGE_FILE))
 }
 
 /// Fetches the archive with the pinned tools and cuts it.

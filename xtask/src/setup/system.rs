@@ -70,6 +70,21 @@ const SECCOMP: [Need; 1] = [Need {
     packages: &["libseccomp-dev", "pkg-config"],
 }];
 
+/// The image of Lineal has parts of this machine's Debian.
+const IMAGE: [Need; 3] = [
+    Need { what: "objcopy", present: || found("objcopy"), packages: &["binutils"] },
+    Need {
+        what: "certificates of authorities",
+        present: || Path::new("/etc/ssl/certs/ca-certificates.crt").is_file(),
+        packages: &["ca-certificates"],
+    },
+    Need {
+        what: "ldd and dpkg-query",
+        present: || found("ldd") && found("dpkg-query"),
+        packages: &["libc-bin"],
+    },
+];
+
 /// Unpacks Debian into a folder.
 const DEBIAN: [Need; 1] =
     [Need { what: "mmdebstrap", present: || found("mmdebstrap"), packages: &["mmdebstrap"] }];
@@ -104,6 +119,11 @@ pub(crate) fn ensure_cluster() -> Result<()> {
 /// Installs what runc is built with.
 pub(crate) fn ensure_seccomp() -> Result<()> {
     provide(&SECCOMP)
+}
+
+/// Installs what the image of Lineal is made with.
+pub(crate) fn ensure_image() -> Result<()> {
+    provide(&IMAGE)
 }
 
 /// Installs what a Debian image is made with.

@@ -10,14 +10,16 @@ use super::{Material, TextFile};
 const DIRECTION: &[(&str, &[&str])] = &[
     ("lineal-facts", &[]),
     ("lineal-sandbox", &[]),
+    ("lineal-blob", &["lineal-facts"]),
     ("lineal-data", &["lineal-facts"]),
     ("lineal-engine", &["lineal-facts"]),
     ("lineal-proof", &["lineal-facts"]),
-    ("lineal-step", &["lineal-facts", "lineal-sandbox"]),
-    ("lineal-store", &["lineal-facts", "lineal-proof"]),
+    ("lineal-step", &["lineal-blob", "lineal-facts", "lineal-sandbox"]),
+    ("lineal-store", &["lineal-blob", "lineal-facts", "lineal-proof"]),
     (
         "lineal-app",
         &[
+            "lineal-blob",
             "lineal-data",
             "lineal-engine",
             "lineal-facts",
@@ -33,6 +35,7 @@ const DIRECTION: &[(&str, &[&str])] = &[
         "lineal-kube",
         &[
             "lineal-app",
+            "lineal-blob",
             "lineal-data",
             "lineal-engine",
             "lineal-facts",
@@ -45,6 +48,7 @@ const DIRECTION: &[(&str, &[&str])] = &[
         "lineal",
         &[
             "lineal-app",
+            "lineal-blob",
             "lineal-data",
             "lineal-engine",
             "lineal-facts",

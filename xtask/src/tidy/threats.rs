@@ -65,13 +65,13 @@ fn named(cell: &str) -> Vec<Named> {
     names
 }
 
-/// Where the tests of `it`, `CRATE it`, `CRATE test` or `CRATE` are.
+/// Where the tests of `it`, `CRATE it`, `CRATE cluster`, `CRATE test` or `CRATE` are.
 fn folder(place: &str) -> String {
     match place.split_once(' ') {
         None if place == "it" => "crates/lineal/tests/it/".to_owned(),
         None if place == "xtask" => "xtask/src/".to_owned(),
         None => format!("crates/{place}/src/"),
-        Some((name, "it")) => format!("crates/{name}/tests/it/"),
+        Some((name, target @ ("it" | "cluster"))) => format!("crates/{name}/tests/{target}/"),
         Some((name, _)) => format!("crates/{name}/tests/"),
     }
 }

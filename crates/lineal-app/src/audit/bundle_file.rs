@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
+use lineal_blob::files;
 use lineal_facts::Statement;
 use lineal_proof::bundle::{self, BUNDLE_LIMIT_BYTES};
 use lineal_proof::{Bundle, VerifyError};
-use lineal_store::files;
 
 use super::{Audit, Pins, evidence_code};
 use crate::failure::{Code, Failure, chain};

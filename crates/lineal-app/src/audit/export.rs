@@ -5,13 +5,13 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use lineal_blob::files::{self, Context};
 use lineal_facts::manifest::FILE_LIMIT;
 use lineal_facts::{Digest, Predicate, Statement};
 use lineal_proof::bundle::{self, LogEntry};
 use lineal_proof::envelope::parse_pae;
 use lineal_proof::{Bundle, Envelope, Keyring, Leaf, VerifierKey, tile};
 use lineal_store::Ledger;
-use lineal_store::files::{self, Context};
 use lineal_store::ledger::{Head, Published};
 use serde::Serialize;
 

@@ -4,6 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
 use std::path::Path;
 
+use lineal_blob::files::Context;
+use lineal_blob::tree::TreeError;
+use lineal_blob::walk::{self, Found, Links};
 use lineal_facts::sequence::SeriesEnds;
 use lineal_facts::{Digest, Predicate, Statement, Timestamp};
 use lineal_proof::bundle::{self, BUNDLE_LIMIT_BYTES};
@@ -12,9 +15,6 @@ use lineal_proof::tile::{self, ENTRY_LIMIT_BYTES, EntryBundleId, TILE_WIDTH};
 use lineal_proof::{
     Bundle, Checkpoint, Edge, KeyChain, Keyring, Leaf, LogKeys, VerifierKey, VerifyError, tree,
 };
-use lineal_store::files::Context;
-use lineal_store::tree::TreeError;
-use lineal_store::walk::{self, Found, Links};
 
 use super::contents::{self, ENTRIES_LIMIT, Placed};
 use super::{Audit, Pins, evidence_code};

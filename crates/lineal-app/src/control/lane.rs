@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
+use lineal_blob::files::{self, Context};
 use lineal_engine::analysis::{Arm, Observation, Strategy};
 use lineal_engine::observation::Window;
 use lineal_engine::policy::Policy;
@@ -11,7 +12,6 @@ use lineal_engine::rollout::Rollout;
 use lineal_engine::route::{Role, Route, Share, WEIGHT_TOTAL};
 use lineal_facts::predicate::RolloutRecord;
 use lineal_facts::{Digest, EnvironmentName, ModelName, ModelVersion};
-use lineal_store::files::{self, Context};
 use serde::{Deserialize, Serialize};
 
 use super::join::Joined;

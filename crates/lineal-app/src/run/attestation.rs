@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use lineal_engine::plan::{CachedResult, KeyDocument, Plan, StepPlan};
+use lineal_engine::plan::{CachedResult, KeyDocument, Plan, StepEnvironment, StepPlan};
 use lineal_facts::predicate::{
     Artifact, BuildDefinition, Builder, ExternalParameters, Incident, InternalParameters, ResourceDescriptor,
     RunDetails, RunMetadata, RunSealed, RunStep, STEP_BUILD_TYPE, StepProvenance,
@@ -119,8 +119,8 @@ impl<'a> Attestation<'a> {
             .map(|(name, artifact)| Subject::new(format!("{}.{name}", step.name), artifact.digest))
             .collect();
         let mut dependencies = vec![descriptor("code", key.code)];
-        if let (Some((name, _)), Some(digest)) = (&step.environment, key.environment) {
-            dependencies.push(descriptor(&format!("environment/{name}"), digest));
+        if let Some(environment) = &step.environment {
+            dependencies.push(environment_descriptor(environment));
         }
         for (name, input) in &key.inputs {
             let source = step.inputs.get(name).map_or_else(String::new, ToString::to_string);
@@ -232,6 +232,15 @@ async fn contradiction(
     };
     project.store.commit(&[statement], project.store.builder()).await?;
     Ok(Failure::new(Code::NotReproduced, message))
+}
+
+/// An image's name is told for people; its digest alone identifies it.
+fn environment_descriptor(environment: &StepEnvironment) -> ResourceDescriptor {
+    let mut found = descriptor(&format!("environment/{}", environment.name), environment.digest);
+    if let Some(image) = &environment.image {
+        found.annotations.insert("image".to_owned(), image.name().to_owned());
+    }
+    found
 }
 
 fn descriptor(name: &str, digest: Digest) -> ResourceDescriptor {

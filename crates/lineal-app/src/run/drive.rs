@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use lineal_blob::tree::StatCache;
 use lineal_engine::pipeline::{Determinism, OutputName, Probe};
 use lineal_engine::plan::{CachedResult, Decision, KeyDocument, Plan, StepPlan, decide};
 use lineal_facts::predicate::{Artifact, RunStep};
 use lineal_facts::sequence::Series;
 use lineal_facts::{RunId, StepName, Timestamp};
-use lineal_store::tree::StatCache;
 
 use super::attestation::Attestation;
 use super::recorded::{Found, Recorded};

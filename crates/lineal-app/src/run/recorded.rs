@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use lineal_blob::tree::{self, StatCache};
 use lineal_engine::plan::{CachedResult, KeyDocument};
 use lineal_facts::predicate::Artifact;
 use lineal_facts::{Digest, PipelineName, RunId, StepName};
 use lineal_store::index;
-use lineal_store::tree::{self, StatCache};
 
 use crate::failure::{Code, Failure};
 use crate::project::{Project, now};

@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use lineal_blob::files::{self, Context};
 use lineal_facts::{Digest, ModelVersion};
 use lineal_sandbox::{Launcher, Spec};
-use lineal_store::files::{self, Context};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{SignalKind, signal};

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use lineal_blob::tree;
 use lineal_engine::analysis;
 use lineal_facts::predicate::{Artifact, ArtifactKind, KeyRole, Outcome, RunStep, StepProvenance};
 use lineal_facts::sequence::Series;
 use lineal_facts::{Digest, ModelVersion, Predicate, RolloutId, RunId};
 use lineal_store::index::{SnapshotRow, VersionRow};
-use lineal_store::tree;
 
 use super::{Checked, Checker, Node};
 use crate::failure::{Code, Failure};

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use lineal_facts::manifest::check_path;
 use lineal_facts::{GateName, StepName};
 
-use super::file::{GateFile, PipelineFile, ServeFile, StepFile};
+use super::file::{EnvFile, GateFile, PipelineFile, ServeFile, StepFile};
 use super::name::{DataName, EnvName, OutputName, ParamName};
 use super::order::topological;
 use super::param::ParamValue;
@@ -26,21 +26,23 @@ struct Scope<'a> {
     outputs: BTreeMap<StepName, BTreeMap<OutputName, OutputKind>>,
 }
 
-pub(super) fn pipeline(mut file: PipelineFile) -> Checked<Pipeline> {
+pub(super) fn pipeline(file: PipelineFile) -> Checked<Pipeline> {
     if file.steps.0.is_empty() {
         return invalid("steps", "a pipeline needs at least one step");
     }
     if file.steps.0.len() > STEP_LIMIT {
         return invalid("steps", format!("{} steps; at most {STEP_LIMIT}", file.steps.0.len()));
     }
-    for (name, env) in &mut file.envs {
-        env.python = relative_path(&format!("envs.{name}.python"), &env.python)?;
+    let mut envs = BTreeMap::new();
+    for (name, fields) in file.envs {
+        let env = env(&format!("envs.{name}"), fields)?;
+        envs.insert(name, env);
     }
     let code = code_paths(&file.code)?;
     let scope = Scope {
         params: &file.params,
         data: file.data.keys().cloned().collect(),
-        envs: &file.envs,
+        envs: &envs,
         outputs: declared_outputs(&file.steps.0),
     };
     let default = file.determinism.unwrap_or(Determinism::Observe);
@@ -62,7 +64,7 @@ pub(super) fn pipeline(mut file: PipelineFile) -> Checked<Pipeline> {
         seed: file.seed,
         params: file.params,
         data,
-        envs: file.envs,
+        envs,
         code,
         gates,
         serve,
@@ -193,6 +195,16 @@ impl Scope<'_> {
             return Ok(reference);
         }
         invalid(at, format!("`{reference}` is not a JSON report; declare that output with `as: metrics`"))
+    }
+}
+
+fn env(at: &str, file: EnvFile) -> Checked<Env> {
+    match (file.python, file.image) {
+        (Some(folder), None) => relative_path(&format!("{at}.python"), &folder).map(Env::Python),
+        (None, Some(image)) => image.parse().map(Env::Image).or_else(|e| invalid(&format!("{at}.image"), e)),
+        (None, None) | (Some(_), Some(_)) => {
+            invalid(at, "an environment is exactly one of {python: FOLDER} or {image: NAME@sha256:HEX}")
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, de};
 use super::duration;
 use super::name::{DataName, EnvName, InputName, OutputName, ParamName};
 use super::param::ParamValue;
-use super::{Determinism, Env, OutputKind, Probe};
+use super::{Determinism, OutputKind, Probe};
 use crate::gate::Expectations;
 
 #[derive(Deserialize)]
@@ -28,7 +28,7 @@ pub(super) struct PipelineFile {
     #[serde(default)]
     pub(super) data: BTreeMap<DataName, DatasetUri>,
     #[serde(default)]
-    pub(super) envs: BTreeMap<EnvName, Env>,
+    pub(super) envs: BTreeMap<EnvName, EnvFile>,
     #[serde(default)]
     pub(super) code: Vec<String>,
     pub(super) determinism: Option<Determinism>,
@@ -42,6 +42,13 @@ pub(super) struct PipelineFile {
 #[serde(deny_unknown_fields)]
 pub(super) struct Metadata {
     pub(super) name: PipelineName,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EnvFile {
+    pub(super) python: Option<String>,
+    pub(super) image: Option<String>,
 }
 
 #[derive(Deserialize)]

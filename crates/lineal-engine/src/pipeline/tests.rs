@@ -63,7 +63,7 @@ fn the_example_is_read_in_full() {
     assert_eq!(pipeline.params["learning_rate"].canonical(), "0.1");
     assert_eq!(pipeline.params["depths"].canonical(), "[4,8]");
     assert_eq!(pipeline.data["flights"].to_string(), "flights@2013-01..02");
-    assert_eq!(pipeline.envs["serve"].python, ".venv/serve");
+    assert_eq!(pipeline.envs["serve"], Env::Python(".venv/serve".to_owned()));
     assert_eq!(pipeline.code, ["src"]);
     let order: Vec<_> = pipeline.steps().iter().map(|s| s.name.as_str()).collect();
     assert_eq!(order, ["prepare", "train", "evaluate"]);
@@ -122,6 +122,14 @@ const DAMAGE: &[(&str, &str, &[&str])] = &[
     ("dataset://flights@2013-01..02", "dataset://flights", &["not a snapshot"]),
     (".venv/train", "/venv", &["envs.train.python: `/venv` must be relative"]),
     (".venv/train", "../venv", &["envs.train.python", "without `.`, `..`"]),
+    ("{python: .venv/train}", "{}", &["envs.train: an environment is exactly one of"]),
+    ("{python: .venv/train}", "{python: a, image: b}", &["envs.train: an environment is exactly one of"]),
+    ("{python: .venv/train}", "{imago: b}", &["envs.train", "unknown field `imago`"]),
+    (
+        "{python: .venv/train}",
+        "{image: \"a:1\"}",
+        &["envs.train.image: `a:1` has no digest", "lineal image import"],
+    ),
     ("code: [src/]", "code: [.]", &["code: `.` must be relative"]),
     ("code: [src/]", "code: [src, src/a]", &["code: `src` and `src/a` overlap"]),
     ("determinism: observe", "determinism: maybe", &["unknown variant `maybe`", "line 10"]),
@@ -310,5 +318,123 @@ proptest! {
     fn durations_are_read_back(number in 1_u64..10_000) {
         prop_assert_eq!(parse_ms(&format!("{number}s")).unwrap(), number * 1000);
         prop_assert_eq!(parse_ms(&format!("{number}m")).unwrap(), number * 60_000);
+    }
+}
+
+const HEX: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+/// Before the `@`.
+const IMAGE_NAMES: &[&str] = &[
+    "a",
+    "0",
+    "train",
+    "team/train",
+    "library/python",
+    "python:3.13",
+    "python:_3.13-slim",
+    "a.b",
+    "a_b",
+    "a__b",
+    "a---b",
+    "a-b.c_d/e",
+    "localhost/a",
+    "localhost:5000/a",
+    "localhost:5000/a:1",
+    "Registry.Example/a",
+    "registry.example:443/team/sub/train:v1.0_x-y",
+    "10.0.0.1:5000/a",
+    "[::1]:5000/a",
+    "[::1]/a",
+    "a:5000",
+];
+
+const NO_IMAGE_NAMES: &[&str] = &[
+    "",
+    "A",
+    "Team",
+    "/a",
+    "a/",
+    "a//b",
+    "-a",
+    "a-",
+    ".a",
+    "a.",
+    "_a",
+    "a_",
+    "a..b",
+    "a___b",
+    "a._b",
+    "a.-b",
+    "a b",
+    "a\u{e9}",
+    "a:",
+    "a:-1",
+    "a:.1",
+    "a:1:2",
+    "a:\u{e9}",
+    "a.b-/c",
+    "-a.b/C",
+    "reg:port/a",
+    "reg:/a",
+    "reg:1:2/a",
+    "[::1/a",
+    "[]/a",
+    "[::g]/a",
+    "[::1]x/a",
+    "http://a/b",
+    "a/B",
+    "a_b:1/c",
+    "a\n",
+];
+
+#[test]
+fn names_of_images_are_those_of_the_grammar() {
+    let long = "a".repeat(IMAGE_NAME_LIMIT_BYTES);
+    for name in IMAGE_NAMES.iter().copied().chain([long.as_str()]) {
+        let reference: ImageReference =
+            format!("{name}@sha256:{HEX}").parse().unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!((reference.name(), reference.digest().to_string()), (name, format!("sha256:{HEX}")));
+        assert_eq!(reference.to_string(), format!("{name}@sha256:{HEX}"));
+    }
+    let longer = "a".repeat(IMAGE_NAME_LIMIT_BYTES + 1);
+    let tag = format!("a:{}", "t".repeat(129));
+    for name in NO_IMAGE_NAMES.iter().copied().chain([longer.as_str(), tag.as_str()]) {
+        let error = format!("{name}@sha256:{HEX}").parse::<ImageReference>().expect_err(name);
+        assert!(matches!(error, ImageReferenceError::Name(_)), "{name:?}: {error}");
+    }
+}
+
+#[test]
+fn an_image_without_a_good_digest_is_refused_with_what_to_do() {
+    let error = |text: &str| text.parse::<ImageReference>().expect_err(text);
+    for text in ["a", "a:1", "localhost:5000/a", "a:latest"] {
+        let error = error(text);
+        assert!(matches!(error, ImageReferenceError::NoDigest(_)), "{text}: {error}");
+        assert!(error.to_string().contains("`lineal image import FILE` prints"), "{error}");
+    }
+    let upper = HEX.to_uppercase();
+    for digest in [
+        "",
+        "sha256",
+        "sha256:",
+        &HEX[1..],
+        HEX,
+        "sha512:00",
+        &format!("sha256:{upper}"),
+        &format!("sha256:{HEX}0"),
+    ] {
+        let error = error(&format!("a@{digest}"));
+        assert!(matches!(error, ImageReferenceError::Digest(_)), "{digest}: {error}");
+    }
+    assert!(matches!(error(&format!("a@sha256:{HEX}@sha256:{HEX}")), ImageReferenceError::Digest(_)));
+    assert!(error(&"x".repeat(100_000)).to_string().len() < 500, "an error does not repeat everything");
+}
+
+proptest! {
+    #[test]
+    fn references_to_images_are_written_as_they_were_read(text in "[-a-bA.:/@_\\[\\]0]{0,12}(@sha256:[0-9a]{64})?") {
+        if let Ok(reference) = text.parse::<ImageReference>() {
+            prop_assert_eq!(reference.to_string(), text);
+        }
     }
 }

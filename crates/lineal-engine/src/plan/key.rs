@@ -1,7 +1,7 @@
 //! The key document: everything that determines a step's result, and nothing else.
 //!
 //! Not in it, because they do not change the result: the step's name (its seed is), timeouts, probes, gates, and the
-//! names of pipeline, data, environments and files that were resolved to digests.
+//! names of pipeline, data, environments, images and files that were resolved to digests.
 
 use std::collections::BTreeMap;
 
@@ -15,6 +15,9 @@ use crate::pipeline::{Determinism, InputName, Output, OutputKind, OutputName, Pa
 
 /// Format version of [`KeyDocument`].
 pub const KEY_VERSION: &str = "1";
+
+/// The base system of a step in an image: none of the machine that it runs on.
+pub const IMAGE_BASE: &str = "image";
 
 /// Everything that determines a step's result. The cache key is the digest of its canonical JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,10 +33,10 @@ pub struct KeyDocument {
     pub inputs: BTreeMap<InputName, KeyInput>,
     /// Canonical JSON text by name.
     pub parameters: BTreeMap<ParamName, String>,
-    /// Digest of the environment; absent on the base system.
+    /// Digest of the environment, of an image that of its manifest; absent on the base system.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub environment: Option<Digest>,
-    /// The base system.
+    /// The base system; [`IMAGE_BASE`] in an image.
     pub base: String,
     /// What computes.
     pub cpu: Cpu,
@@ -117,8 +120,8 @@ impl KeyDocument {
             code: resolved.code,
             inputs,
             parameters: step.params.clone(),
-            environment: step.environment.as_ref().map(|(_, digest)| *digest),
-            base: resolved.base.clone(),
+            environment: step.environment.as_ref().map(|environment| environment.digest),
+            base: step.image().map_or_else(|| resolved.base.clone(), |_| IMAGE_BASE.to_owned()),
             cpu: resolved.cpu.clone(),
             determinism: step.determinism,
             seed: step.seed.to_string(),

@@ -245,6 +245,46 @@ fn a_plan_is_completed_step_by_step() {
     assert_eq!((&document["pipeline"], &document["seed"]), (&"demo".into(), &"42".into()));
 }
 
+const IMAGE: &str = "{image: \"registry.example:5000/team/train:1@sha256:\
+                     6e491c02882ac36e3bcaaac4d151d4b2793135d4482adf227b1b730cdd90b46d\"}";
+
+#[test]
+fn an_image_is_its_manifest_whatever_it_is_called_and_wherever_it_runs() {
+    let in_image = changed("{python: .venv}", IMAGE);
+    let key = train_key(&in_image, &resolved(), b"table");
+    assert_eq!((key.base.as_str(), key.environment), ("image", Some(Digest::of(b"py"))));
+
+    let renamed = in_image.replace("registry.example:5000/team/train:1", "train");
+    assert_eq!(train_key(&renamed, &resolved(), b"table"), key);
+    let mut elsewhere = resolved();
+    elsewhere.base = "alpine-3".into();
+    elsewhere.environments.clear();
+    assert_eq!(train_key(&in_image, &elsewhere, b"table"), key, "nothing of the machine is in the key");
+    elsewhere.cpu = Cpu::new("x86_64-v2", 2);
+    assert_ne!(train_key(&in_image, &elsewhere, b"table"), key, "but what computes is");
+
+    let other = in_image.replace("6e491c", "7e491c");
+    let difference = explain(&key, &train_key(&other, &resolved(), b"table"));
+    assert_eq!(difference.iter().map(|d| d.field.as_str()).collect::<Vec<_>>(), ["environment"]);
+    let difference = explain(&base_key(), &key);
+    assert_eq!(difference.iter().map(|d| d.field.as_str()).collect::<Vec<_>>(), ["base system"]);
+}
+
+/// `note` runs on the base system, so the plan's base counts until it too has the image.
+#[test]
+fn a_plan_in_images_only_is_the_same_on_every_machine() {
+    let digest = |text: &str, base: &str| {
+        let resolved = Resolved { base: base.into(), ..resolved() };
+        Plan::new(&pipeline(text), &resolved).unwrap().document().digest().unwrap()
+    };
+    let some = changed("{python: .venv}", IMAGE);
+    assert_ne!(digest(&some, "debian-12"), digest(&some, "debian-13"));
+    let all = some.replace("note: {run: [date],", "note: {run: [date], env: py,");
+    assert_eq!(digest(&all, "debian-12"), digest(&all, "debian-13"));
+    let step = Plan::new(&pipeline(&all), &resolved()).unwrap().steps()[0].clone();
+    assert_eq!(step.image().unwrap().name(), "registry.example:5000/team/train:1");
+}
+
 #[test]
 fn every_name_must_be_resolved() {
     let mut missing = resolved();

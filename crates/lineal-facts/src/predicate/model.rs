@@ -18,7 +18,7 @@ pub struct ServeSpec {
     pub run: Vec<String>,
     /// Digest of the environment it runs in.
     pub environment: Digest,
-    /// Where the environment was found, relative to the project.
+    /// Where the environment was found: a folder relative to the project, or an image by name and digest.
     pub environment_path: String,
     /// The output tensor that is the prediction.
     pub output: String,

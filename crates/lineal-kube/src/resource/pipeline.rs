@@ -75,10 +75,18 @@ pub struct Pipeline {
 
 /// Where a software environment is; exactly one kind of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("x-kubernetes-validations" = [Rule::new("has(self.python) != has(self.image)").message(
+    "an environment is exactly one of {python: FOLDER} or {image: NAME@sha256:HEX}"
+)]))]
 pub struct PipelineEnv {
     /// A Python virtual environment, relative to the file.
-    #[schemars(with = "schema::Folder")]
-    pub python: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<schema::Folder>")]
+    pub python: Option<String>,
+    /// An image by the digest of its manifest: `NAME@sha256:HEX`. A tag alone may move and is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<schema::ImageReference>")]
+    pub image: Option<String>,
 }
 
 /// One action: a command from inputs to outputs.
@@ -271,6 +279,11 @@ impl Pipeline {
     ///
     /// Kubernetes keeps no order of keys, so steps that do not depend on each other are in the order of their names.
     pub fn parse(&self) -> Result<lineal_engine::pipeline::Pipeline, PipelineError> {
+        lineal_engine::pipeline::Pipeline::parse(&self.file())
+    }
+
+    /// The file that the object means, as JSON: the same bytes for every object that means the same.
+    pub fn file(&self) -> Vec<u8> {
         let mut file = self.clone();
         file.status = None;
         file.metadata = ObjectMeta { name: self.metadata.name.clone(), ..ObjectMeta::default() };
@@ -278,8 +291,7 @@ impl Pipeline {
             gate.on = gate.on_as_true.take();
         }
         // Maps with texts as keys, and numbers that came from JSON: serialisation cannot refuse them.
-        let bytes = serde_json::to_vec(&file).unwrap_or_default();
-        lineal_engine::pipeline::Pipeline::parse(&bytes)
+        serde_json::to_vec(&file).unwrap_or_default()
     }
 }
 

@@ -38,6 +38,11 @@ pub struct PipelineRunSpec {
     /// The name of the `Pipeline` in the same namespace. The run keeps to what it says when the run starts.
     #[schemars(with = "schema::Name")]
     pub pipeline: String,
+    /// The tree with the code and the contracts that the pipeline names, as `lineal source import` prints it. Needed if
+    /// the pipeline names any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<schema::Digest>")]
+    pub source: Option<String>,
     /// Parameters in place of those of the pipeline, as `lineal run --set` takes them: `trees=200`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "Vec<schema::Override>", length(max = 256), extend("x-kubernetes-list-type" = "atomic"))]

@@ -7,7 +7,10 @@
 
 #[path = "../it/documents.rs"]
 mod documents;
+mod fault;
+mod install;
 mod objects;
+mod run;
 
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
@@ -16,11 +19,15 @@ use std::sync::OnceLock;
 use lineal_kube::definition;
 use serde_json::Value;
 
-use crate::documents::{GOOD, Refused, WRONG, large, wrong};
+use crate::documents::{GOOD, Refused, WRONG, wrong};
 
 const FLIGHTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/flights");
 
 fn kubectl(arguments: &[&str], input: &str) -> Output {
+    kubectl_with(arguments, input.as_bytes())
+}
+
+fn kubectl_with(arguments: &[&str], input: &[u8]) -> Output {
     let kubeconfig = std::env::var("LINEAL_TEST_KUBECONFIG")
         .expect("LINEAL_TEST_KUBECONFIG must name the configuration of a cluster for tests");
     let program = std::env::var("LINEAL_TEST_KUBECTL").unwrap_or_else(|_| "kubectl".to_owned());
@@ -28,7 +35,7 @@ fn kubectl(arguments: &[&str], input: &str) -> Output {
     command.env("KUBECONFIG", kubeconfig).args(arguments);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("kubectl can be started");
-    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    child.stdin.take().unwrap().write_all(input).unwrap();
     child.wait_with_output().unwrap()
 }
 
@@ -157,4 +164,21 @@ fn every_field_is_explained() {
     assert!(text.contains("The longest time that it may take"), "{text}");
     let text = accepted(&["explain", "rollouts.lineal.dev.status.phase"], "");
     assert!(text.contains("Healthy") && text.contains("Degraded"), "{text}");
+}
+
+/// A pipeline of `steps` steps with `width` inputs and outputs each.
+fn large(steps: usize, width: usize) -> String {
+    let mut text = String::from("apiVersion: lineal.dev/v1alpha1\nkind: Pipeline\nmetadata: {name: large}\n");
+    text += "data: {d: \"dataset://d@v1\"}\nenvs: {py: {python: .venv}}\nsteps:\n";
+    for step in 0..steps {
+        let source = |at: usize| match step {
+            0 => "data.d".to_owned(),
+            _ => format!("step-{}.out-{at}", step - 1),
+        };
+        let inputs: Vec<String> = (0..width).map(|at| format!("in-{at}: {}", source(at))).collect();
+        let outputs: Vec<String> = (0..width).map(|at| format!("out-{at}: o{at}")).collect();
+        text += &format!("  step-{step}:\n    run: [sh]\n    env: py\n    timeout: 10m\n");
+        text += &format!("    in: {{{}}}\n    out: {{{}}}\n", inputs.join(", "), outputs.join(", "));
+    }
+    text
 }

@@ -8,7 +8,9 @@ metadata: {name: late-rate}
 seed: 7
 params: {column: 2, words: [a, b]}
 data: {numbers: "dataset://numbers@v1"}
-envs: {py: {python: .venv/serve}}
+envs:
+  py: {python: .venv/serve}
+  img: {image: "train@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"}
 code: [src, lib/]
 determinism: observe
 steps:
@@ -22,6 +24,7 @@ steps:
     probe: [entropy]
   again:
     run: [sh]
+    env: img
     in: {model: count.model}
     out: {copy: copy}
 gates:
@@ -46,6 +49,7 @@ use Refused::{Both, Parser, Server};
 
 const REFERENCE: &str = "write `data.NAME` of a name under `data`, or `STEP.OUTPUT` of a step";
 const GATE: &str = "a gate is exactly one of {contract, on}, {metrics, expect} or {model, requests, expect}";
+const ENV: &str = "an environment is exactly one of {python: FOLDER} or {image: NAME@sha256:HEX}";
 const DURATION: &str = "in body should match '^[0-9]{1,12}(ms|s|m|h)$'";
 
 /// What is replaced, by what, and who refuses the result.
@@ -65,11 +69,18 @@ pub(crate) const WRONG: &[(&str, &str, Refused)] = &[
     ("dataset://numbers@v1", "dataset://numbers", Both("data.numbers: Invalid value")),
     ("dataset://numbers@v1", "dataset://numbers@sha256:12", Both("data.numbers: Invalid value")),
     ("data: {numbers", "data: {Numbers", Both("a name under `data` is not allowed; use lower-case letters")),
-    ("{python: .venv/serve}", "{}", Both("envs.py.python: Required value")),
+    ("{python: .venv/serve}", "{}", Both(ENV)),
     ("{python: .venv/serve}", "{python: ../x}", Both("envs.py.python in body should match")),
     ("{python: .venv/serve}", "{python: /usr}", Both("envs.py.python in body should match")),
-    ("{python: .venv/serve}", "{python: x, image: y}", Both("unknown field \"envs.py.image\"")),
-    ("envs: {py", "envs: {Py", Both("a name under `envs` is not allowed")),
+    ("{python: .venv/serve}", "{pithon: x}", Both("unknown field \"envs.py.pithon\"")),
+    ("image: \"train@", "python: x, image: \"train@", Both(ENV)),
+    ("train@sha256:0", "train:1", Both("envs.img.image in body should match")),
+    ("train@sha256:0", "train@sha256:", Both("envs.img.image in body should match")),
+    ("train@sha256:0", "train@sha512:0", Both("envs.img.image in body should match")),
+    ("train@sha256:0", "Train@sha256:0", Both("envs.img.image in body should match")),
+    ("train@sha256:0", "a..b@sha256:0", Both("envs.img.image in body should match")),
+    ("train@sha256:0", "re_g:5000/train@sha256:0", Both("envs.img.image in body should match")),
+    ("  py: {", "  Py: {", Both("a name under `envs` is not allowed")),
     (
         "code: [src, lib/]",
         "code: [src, src/a]",
@@ -178,22 +189,4 @@ pub(crate) const WRONG: &[(&str, &str, Refused)] = &[
 pub(crate) fn wrong(from: &str, to: &str) -> String {
     assert!(GOOD.contains(from), "the document has no `{from}`");
     GOOD.replacen(from, to, 1)
-}
-
-/// A pipeline of `steps` steps with `width` inputs and outputs each.
-#[cfg(feature = "cluster")]
-pub(crate) fn large(steps: usize, width: usize) -> String {
-    let mut text = String::from("apiVersion: lineal.dev/v1alpha1\nkind: Pipeline\nmetadata: {name: large}\n");
-    text += "data: {d: \"dataset://d@v1\"}\nenvs: {py: {python: .venv}}\nsteps:\n";
-    for step in 0..steps {
-        let source = |at: usize| match step {
-            0 => "data.d".to_owned(),
-            _ => format!("step-{}.out-{at}", step - 1),
-        };
-        let inputs: Vec<String> = (0..width).map(|at| format!("in-{at}: {}", source(at))).collect();
-        let outputs: Vec<String> = (0..width).map(|at| format!("out-{at}: o{at}")).collect();
-        text += &format!("  step-{step}:\n    run: [sh]\n    env: py\n    timeout: 10m\n");
-        text += &format!("    in: {{{}}}\n    out: {{{}}}\n", inputs.join(", "), outputs.join(", "));
-    }
-    text
 }

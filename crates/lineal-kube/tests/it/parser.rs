@@ -76,7 +76,7 @@ fn every_rule_is_broken_by_a_test() {
             _ => {}
         }
     }
-    let objects = include_str!("cluster/objects.rs");
+    let objects = include_str!("../cluster/objects.rs");
     let expected: Vec<&str> = WRONG
         .iter()
         .filter_map(|(_, _, refused)| match refused {

@@ -1,6 +1,6 @@
 //! A pattern of the definitions takes a text if and only if the parser does.
 
-use lineal_engine::pipeline::{EnvName, parse_ms};
+use lineal_engine::pipeline::{EnvName, ImageReference, parse_ms};
 use lineal_facts::manifest::check_path;
 use lineal_facts::{Digest, RolloutId, RunId, SnapshotRef, StepName, Tag};
 use lineal_kube::schema;
@@ -39,6 +39,15 @@ proptest! {
     #[test]
     fn snapshots(text in "[-a-b]{0,3}@?[-a.A]{0,3}|[a-b]{62,64}@sha256:[0-9a]{64}") {
         agree::<schema::DatasetUri>(&format!("dataset://{text}"), text.parse::<SnapshotRef>().is_ok())?;
+    }
+
+    #[test]
+    fn images(
+        text in "[-ab._]{0,4}|[-aA.:/_0]{0,9}|(\\[[a:]{0,2}\\]|a\\.B)(:0|)/a(/b|)(:[_A.-]{0,2}|)|a{250,258}|a:b{127,130}",
+        digest in "@sha256:[0-9a]{64}|@sha256:[0-9a-g]{63,65}|",
+    ) {
+        let text = format!("{text}{digest}");
+        agree::<schema::ImageReference>(&text, text.parse::<ImageReference>().is_ok())?;
     }
 
     #[test]

@@ -11,6 +11,8 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 pub(crate) enum Message {
     /// From init: the file tree is built. Carries the FIFOs behind `/dev/urandom` and `/dev/random`, or none.
     RootReady,
+    /// From the step in a pod: it waits for one packet, [`TRACED`] or another, before it goes on.
+    Attachable,
     /// From the step: it waits for one packet before it starts its program. Carries the descriptor on which its
     /// filtered calls wait, or none.
     StepReady { uncontrolled: Vec<Uncontrolled> },
@@ -19,6 +21,9 @@ pub(crate) enum Message {
     /// From init: the step ended with this wait status.
     Ended { status: i32 },
 }
+
+/// Tells the step that it is traced.
+pub(crate) const TRACED: &[u8] = b"traced";
 
 /// Sends a message. When the launcher is gone this process is about to be killed, so failures are dropped.
 pub(super) fn send(to: &Socket, message: &Message, descriptors: &[BorrowedFd<'_>]) {

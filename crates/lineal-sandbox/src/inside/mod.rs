@@ -3,6 +3,7 @@
 
 mod image;
 pub(crate) mod message;
+mod pod;
 mod program;
 mod root;
 mod step;
@@ -11,8 +12,12 @@ use crate::sys::socket::Socket;
 use crate::sys::{fd, process};
 use crate::{Network, SandboxError, Spec};
 use message::Message;
+pub(crate) use pod::PodStep;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
+
+/// The host name of every step with namespaces.
+pub(crate) const HOST_NAME: &str = "step";
 
 /// What init is given by the launcher.
 pub(crate) struct Init {
@@ -36,10 +41,10 @@ impl Init {
             message::send(&launcher, &Message::Failed(error), &[]);
             return 1;
         }
-        let output = [stdout.as_fd(), stderr.as_fd()];
+        let surroundings = step::Surroundings { output: [stdout.as_fd(), stderr.as_fd()], traced: true };
         let forked = process::fork(|| {
             fd::close_inherited(&launcher);
-            let error = match step::start(spec, &step, output) {
+            let error = match step::start(spec, &step, surroundings) {
                 Err(error) => error,
                 Ok(never) => match never {},
             };
@@ -82,7 +87,7 @@ fn prepare(spec: &Spec, launcher: &Socket) -> Result<(), SandboxError> {
         what: "mount, ipc, uts and network namespaces".to_owned(),
         reason: error.to_string(),
     })?;
-    process::set_host_name("step").map_err(setup("host name"))?;
+    process::set_host_name(HOST_NAME).map_err(setup("host name"))?;
     let devices = root::build(spec)?;
     let descriptors: Vec<_> = devices.iter().map(AsFd::as_fd).collect();
     message::send(launcher, &Message::RootReady, &descriptors);

@@ -2,9 +2,10 @@
 
 use super::message::{self, Message};
 use super::program;
+use crate::sys::seccomp::Traps;
 use crate::sys::socket::Socket;
 use crate::sys::{fd, process, seccomp};
-use crate::{Determinism, Limits, SandboxError, Spec, Uncontrolled};
+use crate::{Isolation, SandboxError, Spec, Uncontrolled};
 use std::convert::Infallible;
 use std::env;
 use std::ffi::CString;
@@ -17,23 +18,32 @@ const STACK_SIZE_BYTES: u64 = 8 << 20;
 /// Launcher and init are in the same user namespace and count as processes of it.
 const OWN_PROCESSES: u64 = 2;
 
-/// Turns this process, a fresh child of init, into the step's program. Returns only when that failed.
+/// What the step finds.
+pub(super) struct Surroundings<'a> {
+    /// Write ends for standard output and standard error.
+    pub(super) output: [BorrowedFd<'a>; 2],
+    /// Whether the launcher will see starts of programs and tasks by ptrace(2), if it is to see them at all.
+    pub(super) traced: bool,
+}
+
+/// Turns this process, a fresh child of init or of the launcher, into the step's program. Returns only when that failed.
 ///
 /// Between the installation of the filter and the launcher's go-ahead, it must not ask for random bytes: nobody
 /// would answer yet. So no `HashMap` here.
 pub(super) fn start(
     spec: &Spec,
     launcher: &Socket,
-    output: [BorrowedFd<'_>; 2],
+    surroundings: Surroundings<'_>,
 ) -> Result<Infallible, SandboxError> {
     let setup = |what: &'static str| move |error| SandboxError::setup(what, error);
     process::reset_signals().map_err(setup("signals"))?;
     process::new_session().map_err(setup("session"))?;
     let null = File::open("/dev/null").map_err(setup("/dev/null"))?;
+    let output = surroundings.output;
     for (stream, number) in [null.as_fd(), output[0], output[1]].into_iter().zip(0..) {
         fd::put_at(stream, number).map_err(setup("standard streams"))?;
     }
-    apply_limits(&spec.limits)?;
+    apply_limits(spec)?;
     process::drop_privileges().map_err(setup("privileges"))?;
     // Init is closed to others of the same user; the launcher must be able to trace this process.
     process::set_dumpable(true).map_err(setup("tracing"))?;
@@ -50,7 +60,7 @@ pub(super) fn start(
     let variable = |(name, value): (&String, &String)| c_string("env", format!("{name}={value}").as_bytes());
     let env = spec.env.iter().map(variable).collect::<Result<Vec<_>, _>>()?;
 
-    let (uncontrolled, calls) = control(&spec.determinism);
+    let (uncontrolled, calls) = control(spec, surroundings.traced);
     let descriptors: Vec<_> = calls.iter().map(AsFd::as_fd).collect();
     message::send(launcher, &Message::StepReady { uncontrolled }, &descriptors);
     match launcher.receive() {
@@ -61,11 +71,17 @@ pub(super) fn start(
     process::execute(&c_path, &argv, &env).map_err(|error| program::explain(&path, &error))
 }
 
-fn apply_limits(limits: &Limits) -> Result<(), SandboxError> {
+fn apply_limits(spec: &Spec) -> Result<(), SandboxError> {
+    let limits = &spec.limits;
     let processes = limits.processes.saturating_add(OWN_PROCESSES);
+    match spec.isolation {
+        Isolation::Namespaces => process::limit(libc::RLIMIT_NPROC, processes, true)
+            .map_err(|error| SandboxError::setup("limits", error))?,
+        // It would count all processes of this user id on the node.
+        Isolation::Pod => {}
+    }
     for (resource, value, hard) in [
         (libc::RLIMIT_FSIZE, limits.file_size_bytes, true),
-        (libc::RLIMIT_NPROC, processes, true),
         (libc::RLIMIT_CORE, 0, true),
         (libc::RLIMIT_STACK, STACK_SIZE_BYTES, false),
     ] {
@@ -75,7 +91,8 @@ fn apply_limits(limits: &Limits) -> Result<(), SandboxError> {
 }
 
 /// Fixes the address layout and installs the filter. What the machine forbids is named, and the step runs on.
-fn control(determinism: &Determinism) -> (Vec<Uncontrolled>, Option<OwnedFd>) {
+fn control(spec: &Spec, traced: bool) -> (Vec<Uncontrolled>, Option<OwnedFd>) {
+    let determinism = &spec.determinism;
     if determinism.is_off() {
         return (Vec::new(), None);
     }
@@ -83,8 +100,21 @@ fn control(determinism: &Determinism) -> (Vec<Uncontrolled>, Option<OwnedFd>) {
     if let Err(error) = process::fix_address_layout() {
         uncontrolled.push(Uncontrolled::new("aslr", format!("personality(2) is forbidden here: {error}")));
     }
-    match seccomp::install(&mut seccomp::filter(determinism.is_strict())) {
-        Ok(calls) => (uncontrolled, Some(calls)),
+    let traps = Traps {
+        clock: determinism.is_strict(),
+        // With namespaces FIFOs are mounted in their place.
+        opens: spec.isolation == Isolation::Pod,
+        tasks: determinism.is_strict() && !traced,
+    };
+    match seccomp::install(&mut seccomp::filter(traps)) {
+        Ok((calls, steady)) => {
+            if determinism.is_strict() && !steady {
+                let why =
+                    "before Linux 5.19 a call that a signal interrupts may be answered, and counted, twice";
+                uncontrolled.push(Uncontrolled::new("calls that signals interrupt", why));
+            }
+            (uncontrolled, Some(calls))
+        }
         Err(error) => {
             let why = format!("seccomp notification is not possible here: {error}");
             uncontrolled.push(Uncontrolled::new("entropy", why.clone()));

@@ -1,9 +1,21 @@
 //! What of a run was under control, and what was not.
 
-use crate::{Determinism, Network, Spec, Uncontrolled};
+use crate::inside::HOST_NAME;
+use crate::{Determinism, Isolation, Network, Spec, Uncontrolled};
 
 /// Controlled in every run: without these a step does not start.
-const ALWAYS: [&str; 4] = ["environment", "host name", "mounts", "process ids"];
+const ALWAYS: [&str; 1] = ["environment"];
+/// Controlled by namespaces.
+const BY_NAMESPACES: [&str; 3] = ["host name", "mounts", "process ids"];
+
+/// What the lists depend on besides the spec.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Surroundings {
+    /// Whether the step runs as user 0.
+    pub(super) is_root: bool,
+    /// Of the container, in a pod.
+    pub(super) host_name: String,
+}
 
 /// The two lists of a report.
 #[derive(Debug, Default)]
@@ -21,9 +33,17 @@ impl Account {
     }
 
     /// Fills both lists. What was missed before does not count as controlled.
-    pub(super) fn complete(&mut self, spec: &Spec, is_root: bool) {
+    pub(super) fn complete(&mut self, spec: &Spec, surroundings: &Surroundings) {
         let mut controlled: Vec<&str> = ALWAYS.to_vec();
+        match spec.isolation {
+            Isolation::Namespaces => controlled.extend(BY_NAMESPACES),
+            Isolation::Pod => {
+                controlled.push("host name");
+                self.complete_pod(spec, surroundings);
+            }
+        }
         match spec.network {
+            // Missed before in a pod.
             Network::None => controlled.push("network"),
             Network::Host => self.miss("network", "the step uses the host's network"),
         }
@@ -38,7 +58,7 @@ impl Account {
                 self.complete_strict();
             }
         }
-        if is_root {
+        if surroundings.is_root && spec.isolation == Isolation::Namespaces {
             self.miss("process count", "the kernel does not apply RLIMIT_NPROC to root");
         }
         self.miss("file times", "new files carry the real time");
@@ -50,6 +70,31 @@ impl Account {
         let missed = |what: &&str| !self.uncontrolled.iter().any(|entry| entry.what == **what);
         self.controlled =
             controlled.iter().filter(|what| missed(what)).map(|&what| what.to_owned()).collect();
+    }
+
+    fn complete_pod(&mut self, spec: &Spec, surroundings: &Surroundings) {
+        self.miss("network", "it is the pod's; only the cluster's network policies restrict it");
+        if surroundings.host_name != HOST_NAME {
+            self.miss(
+                "host name",
+                format!("it is the pod's; `hostname: {HOST_NAME}` in its specification fixes it"),
+            );
+        }
+        self.miss("mounts", "the step sees all files of its container, not only what is declared");
+        self.miss("process ids", "they depend on what ran in the container before");
+        self.miss("process count", "only the container's own limit applies");
+        self.miss("size of /tmp", "only the limit of the pod's volume applies");
+        if !spec.determinism.is_off() {
+            let why = "only opens of /dev/urandom and /dev/random by names that end in `random` are seen";
+            self.miss("random devices under other names", why);
+        }
+    }
+
+    /// Strict without ptrace(2).
+    pub(super) fn followed(&mut self) {
+        let why = "ptrace(2) is forbidden here, so a program is patched when it sets up thread-local storage; one that \
+                   does without may read the real clock and AT_RANDOM";
+        self.miss("programs without thread-local storage", why);
     }
 
     fn complete_off(&mut self) {

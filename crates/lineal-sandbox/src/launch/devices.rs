@@ -1,4 +1,4 @@
-//! The FIFOs behind `/dev/urandom` and `/dev/random`.
+//! The FIFOs behind `/dev/urandom` and `/dev/random`; in a pod, pipes that are given out at each open.
 //!
 //! A FIFO is filled ahead of its readers, so what is in it at the end was not read. Each byte reaches one reader
 //! only, so real random bytes stay as good as they are. Readers of one FIFO share its stream: with several at the
@@ -20,6 +20,7 @@ const CHUNK_SIZE_BYTES: usize = 4096;
 /// One FIFO and what feeds it.
 pub(super) struct Device {
     pub(super) source: EntropySource,
+    path: &'static str,
     fifo: File,
     feed: Feed,
     /// A chunk for which there was no room. Dropping it would change the stream.
@@ -44,9 +45,20 @@ impl Device {
                     Feed::Keyed(StreamId::root(key.as_bytes()).child(b"device", index).stream())
                 }
             };
-            devices.push(Self { source, fifo: File::from(fifo), feed, pending: None, written: 0 });
+            devices.push(Self { source, path, fifo: File::from(fifo), feed, pending: None, written: 0 });
         }
         Ok(devices)
+    }
+
+    /// Those of a pod, which have no place in the file tree.
+    pub(super) fn pipes(determinism: &Determinism) -> io::Result<Vec<Self>> {
+        let pipes = SOURCES.iter().map(|_| fd::loop_pipe()).collect::<io::Result<_>>()?;
+        Self::open_all(pipes, determinism)
+    }
+
+    /// The device that this stands for.
+    pub(super) fn path(&self) -> &str {
+        self.path
     }
 
     pub(super) fn fifo(&self) -> &File {

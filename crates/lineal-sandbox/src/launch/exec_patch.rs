@@ -3,6 +3,7 @@
 //! The vDSO is code in the process that reads clocks, and since Linux 6.11 makes random bytes, without a system
 //! call. A C library that does not find it makes system calls, which the filter sees.
 
+use super::auxiliary::RANDOM_SIZE_BYTES;
 use super::entropy::Stream;
 use crate::sys::{memory, ptrace};
 use std::io;
@@ -13,8 +14,6 @@ const PART_WORDS: usize = 256;
 /// The most words above the stack pointer: the kernel allows 6 MiB of arguments and environment, and each takes a
 /// pointer and at least one byte.
 const MAX_WORDS: u64 = 1 << 20;
-/// `AT_RANDOM` points to this many bytes.
-const AT_RANDOM_SIZE_BYTES: usize = 16;
 
 /// Patches a process that stopped right after execve(2).
 pub(super) fn patch(pid: i32, stream: &mut Stream) -> io::Result<()> {
@@ -32,7 +31,7 @@ pub(super) fn patch(pid: i32, stream: &mut Stream) -> io::Result<()> {
             libc::AT_NULL => return Ok(()),
             libc::AT_SYSINFO_EHDR => memory::write(pid, entry, &libc::AT_IGNORE.to_le_bytes())?,
             libc::AT_RANDOM => {
-                let mut bytes = [0; AT_RANDOM_SIZE_BYTES];
+                let mut bytes = [0; RANDOM_SIZE_BYTES];
                 if !stream.fill(&mut bytes) {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }

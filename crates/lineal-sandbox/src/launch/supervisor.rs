@@ -1,11 +1,14 @@
 //! The event loop of the launcher: from the fork of init to the report.
 
-use super::account::Account;
+use super::account::{Account, Surroundings};
 use super::answers::Answers;
 use super::commands::{Commands, Word};
+use super::descendants;
 use super::devices::Device;
 use super::exec_patch;
+use super::follow::Follower;
 use super::logs::Logs;
+use super::pod::PodCalls;
 use super::tasks::Tasks;
 use crate::inside::message::{self, Message, Received};
 use crate::sys::fd::{Interest, Ready, poll};
@@ -14,8 +17,8 @@ use crate::sys::ptrace::{self, Stop};
 use crate::sys::seccomp::Listener;
 use crate::sys::socket::Socket;
 use crate::wire::{Answer, Command, answer};
-use crate::{Determinism, Exit, Report, SandboxError, Spec};
-use std::fs::File;
+use crate::{Determinism, Exit, Isolation, Report, SandboxError, Spec};
+use std::fs::{self, File};
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -26,14 +29,17 @@ const SET_UP_LIMIT: Duration = Duration::from_secs(30);
 /// One step, while it lives.
 pub(super) struct Supervisor<'a> {
     spec: &'a Spec,
-    /// Process id of init; `None` once it is reaped and the number may be another process's.
-    init: Option<i32>,
+    /// `None` once it is reaped and the number may be another process's.
+    first: Option<First>,
+    /// Readable when a child or tracee has changed.
+    children: File,
     /// To init and to the step; `None` once the other side is closed.
     sockets: [Option<Socket>; 2],
     logs: Logs,
     devices: Vec<Device>,
     listener: Option<Listener>,
     answers: Answers,
+    pod: PodCalls,
     account: Account,
     /// Process id of the step, known when it is ready.
     step: Option<i32>,
@@ -50,6 +56,15 @@ pub(super) struct Supervisor<'a> {
     killed: bool,
 }
 
+/// The launcher's own child.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum First {
+    /// Process 1 of a pid namespace, which ends with it. It reaps the step.
+    Init(i32),
+    /// In a pod: the step.
+    Step(i32),
+}
+
 /// What a descriptor of the loop is for.
 #[derive(Clone, Copy)]
 enum Source {
@@ -58,23 +73,31 @@ enum Source {
     Socket(usize),
     Calls,
     Log(usize),
+    Tee,
     Device(usize),
 }
 
 impl<'a> Supervisor<'a> {
-    pub(super) fn new(spec: &'a Spec, init: i32, sockets: [Socket; 2], logs: Logs) -> Self {
+    pub(super) fn new(
+        spec: &'a Spec,
+        first: First,
+        (sockets, children): ([Option<Socket>; 2], File),
+        logs: Logs,
+    ) -> Self {
         let answers = match &spec.determinism {
             Determinism::Off | Determinism::Observe => Answers::observing(),
             Determinism::Strict { key, epoch_s } => Answers::strict(Tasks::new(key), *epoch_s),
         };
         Self {
             spec,
-            init: Some(init),
-            sockets: sockets.map(Some),
+            first: Some(first),
+            children,
+            sockets,
             logs,
             devices: Vec::new(),
             listener: None,
             answers,
+            pod: PodCalls::default(),
             account: Account::default(),
             step: None,
             go_ahead: None,
@@ -88,23 +111,34 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// Kills init, and with it all processes of the step.
+    /// Kills all processes of the step.
     pub(super) fn kill(&mut self) {
         self.killed = true;
-        self.signal_init(libc::SIGKILL);
+        self.signal(libc::SIGKILL);
     }
 
-    fn signal_init(&self, signal: i32) {
-        if let Some(init) = self.init {
-            process::kill(init, signal);
+    /// Sends a signal to all processes of the step.
+    fn signal(&self, signal: i32) {
+        match self.first {
+            // It passes SIGTERM on, and the namespace ends with it.
+            Some(First::Init(init)) => process::kill(init, signal),
+            Some(First::Step(_)) => descendants::signal_all(signal),
+            None => {}
         }
     }
 
+    /// In a pod, where init makes none.
+    pub(super) fn make_devices(&mut self) -> Result<(), SandboxError> {
+        self.devices = Device::pipes(&self.spec.determinism)
+            .map_err(|error| SandboxError::setup("random devices", error))?;
+        Ok(())
+    }
+
     /// Runs until the whole tree is gone, and answers with the report.
-    pub(super) fn run(mut self, commands: &mut Commands, children: &File) -> Result<(), SandboxError> {
+    pub(super) fn run(mut self, commands: &mut Commands) -> Result<(), SandboxError> {
         let mut parent_is_there = true;
         let usage = loop {
-            let (sources, interests) = self.interests(commands, children, parent_is_there);
+            let (sources, interests) = self.interests(commands, parent_is_there);
             let found = poll(&interests, self.timeout_ms())
                 .map_err(|error| SandboxError::setup("waiting for events", error))?;
             self.check_limits();
@@ -115,13 +149,14 @@ impl<'a> Supervisor<'a> {
                     (Source::Commands, Ready::Yes | Ready::Closed) => {
                         parent_is_there = self.obey(commands.read());
                     }
-                    (Source::Children, Ready::Yes | Ready::Closed) => ended = self.children(children)?,
+                    (Source::Children, Ready::Yes | Ready::Closed) => ended = self.changes()?,
                     (Source::Socket(index), Ready::Yes | Ready::Closed) => self.message(index),
                     (Source::Calls, Ready::Yes) => self.call(),
                     (Source::Calls, Ready::Closed) => self.listener = None,
                     (Source::Log(index), Ready::Yes | Ready::Closed) => {
                         self.logs.copy(index);
                     }
+                    (Source::Tee, Ready::Yes | Ready::Closed) => self.logs.pass_on(),
                     (Source::Device(index), Ready::Yes | Ready::Closed) => self.feed(index),
                 }
             }
@@ -133,13 +168,8 @@ impl<'a> Supervisor<'a> {
     }
 
     /// What to wait for now.
-    fn interests(
-        &self,
-        commands: &Commands,
-        children: &File,
-        parent_is_there: bool,
-    ) -> (Vec<Source>, Vec<Interest>) {
-        let mut all = vec![(Source::Children, Interest::read(children))];
+    fn interests(&self, commands: &Commands, parent_is_there: bool) -> (Vec<Source>, Vec<Interest>) {
+        let mut all = vec![(Source::Children, Interest::read(&self.children))];
         if parent_is_there {
             all.push((Source::Commands, Interest::read(commands)));
         }
@@ -148,6 +178,7 @@ impl<'a> Supervisor<'a> {
         }
         all.extend(self.listener.iter().map(|listener| (Source::Calls, Interest::read(listener))));
         all.extend(self.logs.pipes().map(|(index, pipe)| (Source::Log(index), Interest::read(pipe))));
+        all.extend(self.logs.waiting_tee().map(|tee| (Source::Tee, Interest::write(tee))));
         let devices = self.devices.iter().enumerate();
         all.extend(devices.map(|(index, device)| (Source::Device(index), Interest::write(device.fifo()))));
         all.into_iter().unzip()
@@ -189,7 +220,7 @@ impl<'a> Supervisor<'a> {
         for command in commands {
             match command {
                 Command::Stop { grace_ms } => {
-                    self.signal_init(libc::SIGTERM);
+                    self.signal(libc::SIGTERM);
                     let end = Instant::now().checked_add(Duration::from_millis(grace_ms));
                     self.grace = self.grace.into_iter().chain(end).min();
                 }
@@ -199,25 +230,39 @@ impl<'a> Supervisor<'a> {
         true
     }
 
-    /// Handles all changes of children and tracees. Gives init's end.
-    fn children(&mut self, signal: &File) -> Result<Option<Change>, SandboxError> {
+    /// Handles all changes of children and tracees. Gives the end of the whole tree.
+    fn changes(&mut self) -> Result<Option<Change>, SandboxError> {
         // One read takes the one SIGCHLD that can be pending.
-        let mut signal = signal;
-        let _ = signal.read(&mut [0; size_of::<libc::signalfd_siginfo>()]);
+        let _ = self.children.read(&mut [0; size_of::<libc::signalfd_siginfo>()]);
         loop {
             let change =
                 process::wait_any(false).map_err(|error| SandboxError::setup("waiting for init", error))?;
             match change {
                 None => return Ok(None),
-                Some(change) if Some(change.pid) == self.init => {
+                Some(change) if self.first == Some(First::Init(change.pid)) => {
                     if process::has_ended(change.status) {
-                        self.init = None;
+                        self.first = None;
                         return Ok(Some(change));
                     }
+                }
+                Some(change)
+                    if self.first == Some(First::Step(change.pid)) && process::has_ended(change.status) =>
+                {
+                    return self.end_in_pod(change).map(Some);
                 }
                 Some(change) => self.tracee(change),
             }
         }
+    }
+
+    /// In a pod the step has ended: ends the rest.
+    fn end_in_pod(&mut self, step: Change) -> Result<Change, SandboxError> {
+        self.first = None;
+        self.status = Some(step.status);
+        descendants::kill_all(|change| self.tracee(change))
+            .map_err(|error| SandboxError::setup("end of the rest", error))?;
+        let (cpu_ms, max_rss_bytes) = process::usage_of_children();
+        Ok(Change { cpu_ms, max_rss_bytes, ..step })
     }
 
     fn tracee(&mut self, change: Change) {
@@ -272,12 +317,17 @@ impl<'a> Supervisor<'a> {
                 self.devices = Device::open_all(received.descriptors, &self.spec.determinism)
                     .map_err(|error| SandboxError::setup("random devices", error))?;
             }
+            Message::Attachable => {
+                let step = sender(received.sender)?;
+                let word = if self.attach(step) { message::TRACED } else { b"not traced" };
+                let [_, Some(socket)] = &self.sockets else { return Ok(()) };
+                socket.send(word, &[]).map_err(|error| SandboxError::setup("go-ahead", error))?;
+            }
             Message::StepReady { uncontrolled } => {
                 for missed in uncontrolled {
                     self.account.miss(&missed.what, missed.why);
                 }
-                let step = received.sender.filter(|pid| *pid > 0);
-                let step = step.ok_or_else(|| SandboxError::setup("messages from inside", "no sender"))?;
+                let step = sender(received.sender)?;
                 self.step_ready(step, received.descriptors)?;
             }
             Message::Failed(error) => return Err(error),
@@ -290,16 +340,32 @@ impl<'a> Supervisor<'a> {
     fn step_ready(&mut self, step: i32, descriptors: Vec<OwnedFd>) -> Result<(), SandboxError> {
         self.step = Some(step);
         self.listener = descriptors.into_iter().next().map(Listener::new);
-        if let Some(tasks) = self.answers.tasks() {
-            tasks.insert_first(step);
-            if let Err(error) = ptrace::seize(step) {
-                self.patch_missed(&format!("ptrace(2) is forbidden here: {error}"));
-            }
+        match self.spec.isolation {
+            Isolation::Namespaces => drop(self.attach(step)),
+            // Attached before.
+            Isolation::Pod => {}
         }
         let now = Instant::now();
         self.go_ahead = Some(now);
         let [_, Some(socket)] = &self.sockets else { return Ok(()) };
         socket.send(b"go", &[]).map_err(|error| SandboxError::setup("go-ahead", error))
+    }
+
+    /// Attaches to the step if its tasks must be known. In a pod there is another way when that is forbidden.
+    fn attach(&mut self, step: i32) -> bool {
+        let Some(tasks) = self.answers.tasks() else { return false };
+        tasks.insert_first(step);
+        match (ptrace::seize(step), self.spec.isolation) {
+            (Ok(()), _) => return true,
+            (Err(_), Isolation::Pod) => {
+                self.pod.follower = Some(Follower::default());
+                self.account.followed();
+            }
+            (Err(error), Isolation::Namespaces) => {
+                self.patch_missed(&format!("ptrace(2) is forbidden here: {error}"));
+            }
+        }
+        false
     }
 
     fn program_started(&mut self) {
@@ -314,10 +380,12 @@ impl<'a> Supervisor<'a> {
         let Some(listener) = &self.listener else { return };
         let result = match listener.receive() {
             Ok(Some(call)) if listener.still_waits(&call) => {
-                let reply = self.answers.answer(&call);
-                listener.reply(&call, reply)
+                match self.pod.answer((listener, &call), &mut self.answers, &self.devices) {
+                    Ok(false) => listener.reply(&call, self.answers.answer(&call)),
+                    done => done,
+                }
             }
-            Ok(Some(_) | None) => Ok(()),
+            Ok(Some(_) | None) => Ok(true),
             Err(error) => Err(error),
         };
         if let Err(error) = result {
@@ -346,7 +414,7 @@ impl<'a> Supervisor<'a> {
                 Ok(Some(received)) => match received.message {
                     Message::Ended { status } => self.status = Some(status),
                     Message::Failed(error) => drop(self.failure.get_or_insert(error)),
-                    Message::RootReady | Message::StepReady { .. } => {}
+                    Message::RootReady | Message::Attachable | Message::StepReady { .. } => {}
                 },
                 Ok(None) | Err(_) => self.sockets[0] = None,
             }
@@ -382,13 +450,24 @@ impl<'a> Supervisor<'a> {
             self.account.miss("entropy", why.clone());
             self.account.miss("wall clock", why);
         }
+        if let Some(error) = self.pod.missed.take() {
+            self.patch_missed(&format!("a program or a file could not be looked at: {error}"));
+        }
         let strangers = self.answers.tasks().map_or(0, |tasks| tasks.strangers());
         if strangers > 0 {
             let why = format!("{strangers} tasks could not be named by their creation, only by their order");
             self.account.miss("entropy of concurrent processes", why);
         }
-        self.account.complete(self.spec, process::ids().0 == 0);
+        let host_name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let surroundings =
+            Surroundings { is_root: process::ids().0 == 0, host_name: host_name.trim_end().to_owned() };
+        self.account.complete(self.spec, &surroundings);
     }
+}
+
+/// Who sent a message.
+fn sender(pid: Option<i32>) -> Result<i32, SandboxError> {
+    pid.filter(|pid| *pid > 0).ok_or_else(|| SandboxError::setup("messages from inside", "no sender"))
 }
 
 /// How the step ended, from what init said and what the launcher did.
@@ -396,6 +475,8 @@ fn exit(status: Option<i32>, timed_out: bool, killed: bool) -> Exit {
     match status {
         // What init said last counts: a step may end by itself just before it would have been killed.
         Some(status) if libc::WIFEXITED(status) => Exit::Code(libc::WEXITSTATUS(status)),
+        // In a pod the status of a step that was killed for its time is known, too.
+        Some(libc::SIGKILL) if timed_out => Exit::TimedOut,
         Some(status) => Exit::Signal(libc::WTERMSIG(status)),
         None if timed_out => Exit::TimedOut,
         None if killed => Exit::Signal(libc::SIGKILL),

@@ -62,7 +62,7 @@ impl Tasks {
     }
 
     /// Names a task by its creator.
-    fn insert_child(&mut self, creator: i32, thread: i32) {
+    pub(super) fn insert_child(&mut self, creator: i32, thread: i32) {
         let creator = self.get(creator);
         creator.children += 1;
         // A tick, so that processes started one after the other do not see the same time.
@@ -72,7 +72,7 @@ impl Tasks {
     }
 
     /// The program of `process` was replaced by its thread `former`, which has the process's id from now on.
-    fn exec(&mut self, process: i32, former: i32) {
+    pub(super) fn exec(&mut self, process: i32, former: i32) {
         if former != process
             && let Some(task) = self.tasks.remove(&former)
         {

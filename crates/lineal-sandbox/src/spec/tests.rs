@@ -5,10 +5,12 @@ fn spec() -> Spec {
         argv: vec!["true".into()],
         env: BTreeMap::new(),
         cwd: "/tmp".into(),
+        isolation: Isolation::Namespaces,
         root: None,
         mounts: vec![],
         stdout: "/x/out".into(),
         stderr: "/x/err".into(),
+        tee: false,
         network: Network::None,
         determinism: Determinism::Observe,
         limits: Limits::default(),
@@ -66,4 +68,23 @@ fn json_round_trips_and_unknown_fields_are_refused() {
 #[test]
 fn a_key_is_not_shown_in_debug_output() {
     assert_eq!(format!("{:?}", EntropyKey::new([7; 32])), "EntropyKey(..)");
+}
+
+#[test]
+fn a_pod_has_no_mounts_and_no_other_root() {
+    let in_pod = || Spec { isolation: Isolation::Pod, ..spec() };
+    assert_eq!(in_pod().check(), Ok(()));
+    assert_eq!(field_of(|s| *s = Spec { root: Some("/image".into()), ..in_pod() }), "root");
+    let mount = Mount { source: "/a".into(), target: "/b".into(), access: Access::ReadOnly };
+    assert_eq!(field_of(|s| *s = Spec { mounts: vec![mount], ..in_pod() }), "mounts");
+    assert_eq!(field_of(|s| s.root = Some("image".into())), "root");
+}
+
+#[test]
+fn a_spec_without_the_newer_fields_is_one_with_namespaces() {
+    let mut value = serde_json::to_value(spec()).unwrap();
+    for field in ["isolation", "tee"] {
+        assert!(value.as_object_mut().unwrap().remove(field).is_some());
+    }
+    assert_eq!(serde_json::from_value::<Spec>(value).unwrap(), spec());
 }

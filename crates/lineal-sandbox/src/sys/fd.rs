@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io;
 use std::mem;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 /// Takes ownership of a descriptor that the kernel just returned.
@@ -19,6 +20,23 @@ pub(crate) fn pipe() -> io::Result<(File, OwnedFd)> {
     // SAFETY: `ends` has room for the two descriptors that pipe2 writes.
     check(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) })?;
     Ok((File::from(owned(ends[0])), owned(ends[1])))
+}
+
+/// A pipe as one descriptor for both directions that does not wait, like a FIFO opened for both.
+pub(crate) fn loop_pipe() -> io::Result<OwnedFd> {
+    let (read_end, _write_end) = pipe()?;
+    let path = own_path(&read_end);
+    Ok(File::options().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(path)?.into())
+}
+
+/// Opens what a descriptor of a pipe is about once more, for reading. Waits for data unless `nonblocking`.
+pub(crate) fn reopen_for_reading(fd: &impl AsRawFd, nonblocking: bool) -> io::Result<File> {
+    let flags = if nonblocking { libc::O_NONBLOCK } else { 0 };
+    File::options().read(true).custom_flags(flags).open(own_path(fd))
+}
+
+fn own_path(fd: &impl AsRawFd) -> String {
+    format!("/proc/self/fd/{}", fd.as_raw_fd())
 }
 
 /// Makes reads and writes return `WouldBlock` instead of waiting.

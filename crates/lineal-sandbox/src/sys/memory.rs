@@ -14,7 +14,8 @@ pub(crate) fn read(pid: i32, address: u64, buffer: &mut [u8]) -> io::Result<()> 
     let done = unsafe { libc::process_vm_readv(pid, &raw const local, 1, &raw const remote, 1, 0) };
     match complete(done, length) {
         Err(error) if is_forbidden(&error) => {
-            OpenOptions::new().read(true).open(memory_file(pid))?.read_exact_at(buffer, address)
+            let file = OpenOptions::new().read(true).open(memory_file(pid))?;
+            file.read_exact_at(buffer, address).map_err(bad_address)
         }
         result => result,
     }
@@ -27,11 +28,34 @@ pub(crate) fn write(pid: i32, address: u64, bytes: &[u8]) -> io::Result<()> {
     // SAFETY: the kernel only reads from `local`, which describes `bytes`; it checks the remote address.
     let done = unsafe { libc::process_vm_writev(pid, &raw const local, 1, &raw const remote, 1, 0) };
     match complete(done, bytes.len()) {
-        Err(error) if is_forbidden(&error) => {
-            OpenOptions::new().write(true).open(memory_file(pid))?.write_all_at(bytes, address)
-        }
+        Err(error) if is_forbidden(&error) => write_anywhere(pid, address, bytes),
         result => result,
     }
+}
+
+/// Copies `bytes` into the process's memory, also where the process itself may not write: such pages become its own
+/// copies. Needs the same rights as tracing, but not ptrace(2).
+pub(crate) fn write_anywhere(pid: i32, address: u64, bytes: &[u8]) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).open(memory_file(pid))?;
+    file.write_all_at(bytes, address).map_err(bad_address)
+}
+
+/// The text of at most `limit` bytes at an address, up to its NUL; `None` when there is none.
+pub(crate) fn read_text(pid: i32, address: u64, limit: usize) -> io::Result<Option<Vec<u8>>> {
+    /// Pages have a multiple of this size, so an aligned part is there as a whole or not at all.
+    const PART_SIZE_BYTES: u64 = 64;
+    let mut text = Vec::new();
+    while text.len() < limit {
+        let next = address.wrapping_add(text.len() as u64);
+        let mut part = vec![0; (PART_SIZE_BYTES - next % PART_SIZE_BYTES) as usize];
+        read(pid, next, &mut part)?;
+        if let Some(end) = part.iter().position(|byte| *byte == 0) {
+            text.extend_from_slice(&part[..end]);
+            return Ok(Some(text));
+        }
+        text.extend(part);
+    }
+    Ok(None)
 }
 
 fn complete(done: isize, length: usize) -> io::Result<()> {
@@ -46,6 +70,16 @@ fn complete(done: isize, length: usize) -> io::Result<()> {
 /// still do. Not for bad addresses: writes through that file ignore page protection.
 fn is_forbidden(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EPERM | libc::ENOSYS))
+}
+
+/// The file says "I/O error", or an end, where the call says "bad address".
+fn bad_address(error: io::Error) -> io::Error {
+    match (error.raw_os_error(), error.kind()) {
+        (Some(libc::EIO), _) | (_, io::ErrorKind::UnexpectedEof | io::ErrorKind::WriteZero) => {
+            io::Error::from_raw_os_error(libc::EFAULT)
+        }
+        _ => error,
+    }
 }
 
 fn memory_file(pid: i32) -> String {

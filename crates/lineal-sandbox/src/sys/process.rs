@@ -56,6 +56,26 @@ pub(crate) struct Change {
     pub(crate) max_rss_bytes: u64,
 }
 
+/// Time and size of all children that were waited for, each with its own: milliseconds and bytes.
+pub(crate) fn usage_of_children() -> (u64, u64) {
+    // SAFETY: all-zero is a valid rusage.
+    let mut usage: libc::rusage = unsafe { mem::zeroed() };
+    // SAFETY: the address is valid for the write; the call cannot fail with it.
+    unsafe { libc::getrusage(libc::RUSAGE_CHILDREN, &raw mut usage) };
+    (cpu_ms(&usage), max_rss_bytes(&usage))
+}
+
+fn cpu_ms(usage: &libc::rusage) -> u64 {
+    let ms = |time: libc::timeval| {
+        u64::try_from(time.tv_sec).unwrap_or(0) * 1000 + u64::try_from(time.tv_usec).unwrap_or(0) / 1000
+    };
+    ms(usage.ru_utime) + ms(usage.ru_stime)
+}
+
+fn max_rss_bytes(usage: &libc::rusage) -> u64 {
+    u64::try_from(usage.ru_maxrss).unwrap_or(0) * 1024
+}
+
 /// Waits for a change of any child or tracee. `None`: nothing now (`block` false) or no children.
 pub(crate) fn wait_any(block: bool) -> io::Result<Option<Change>> {
     let mut status = 0;
@@ -70,15 +90,7 @@ pub(crate) fn wait_any(block: bool) -> io::Result<Option<Change>> {
         Err(error) if error.raw_os_error() == Some(libc::ECHILD) => return Ok(None),
         Err(error) => return Err(error),
     };
-    let ms = |time: libc::timeval| {
-        u64::try_from(time.tv_sec).unwrap_or(0) * 1000 + u64::try_from(time.tv_usec).unwrap_or(0) / 1000
-    };
-    Ok(Some(Change {
-        pid,
-        status,
-        cpu_ms: ms(usage.ru_utime) + ms(usage.ru_stime),
-        max_rss_bytes: u64::try_from(usage.ru_maxrss).unwrap_or(0) * 1024,
-    }))
+    Ok(Some(Change { pid, status, cpu_ms: cpu_ms(&usage), max_rss_bytes: max_rss_bytes(&usage) }))
 }
 
 /// Whether a status says that the process ended, and not only stopped.
@@ -97,6 +109,13 @@ pub(crate) fn kill(pid: i32, signal: libc::c_int) {
 pub(crate) fn die_with_parent() -> io::Result<()> {
     // SAFETY: takes integers.
     check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) })?;
+    Ok(())
+}
+
+/// Has orphans among the descendants become children of this process.
+pub(crate) fn adopt_orphans() -> io::Result<()> {
+    // SAFETY: takes integers.
+    check(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) })?;
     Ok(())
 }
 
@@ -176,7 +195,8 @@ pub(crate) fn fix_address_layout() -> io::Result<()> {
     Ok(())
 }
 
-/// Gives up all capabilities, also those that a program run as root, or a set-user-id program, would gain.
+/// Gives up all capabilities, also those that a program run as root, or a set-user-id program, would gain. A process
+/// without the right to shrink its bounding set keeps that; without new privileges nothing can be gained from it.
 pub(crate) fn drop_privileges() -> io::Result<()> {
     /// `_LINUX_CAPABILITY_VERSION_3` of linux/capability.h: two words for each of the three sets.
     const VERSION_3: u32 = 0x2008_0522;
@@ -186,7 +206,7 @@ pub(crate) fn drop_privileges() -> io::Result<()> {
         // SAFETY: takes integers.
         if unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) } != 0 {
             let error = io::Error::last_os_error();
-            if error.raw_os_error() == Some(libc::EINVAL) {
+            if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EPERM)) {
                 break;
             }
             return Err(error);

@@ -224,3 +224,20 @@ fn the_probe_finds_this_machine_able() {
     let kernel = capabilities.facts.iter().find(|fact| fact.name == "kernel").unwrap();
     assert_eq!(kernel.detail, fs::read_to_string("/proc/sys/kernel/osrelease").unwrap().trim());
 }
+
+#[test]
+fn a_signal_does_not_use_up_a_stream() {
+    let run = |interval_s: &str| {
+        let script = format!(
+            "import hashlib, os, signal
+signal.signal(signal.SIGALRM, lambda *_: None)
+signal.setitimer(signal.ITIMER_REAL, {interval_s}, {interval_s})
+hash = hashlib.sha256()
+for _ in range(5000): hash.update(os.urandom(16))
+signal.setitimer(signal.ITIMER_REAL, 0)
+print(hash.hexdigest())"
+        );
+        Step::python(&script).determinism(strict(1, 0)).output()
+    };
+    assert_eq!(run("0.0003"), run("0"));
+}

@@ -1,8 +1,8 @@
 //! One step in a scratch directory.
 
 use lineal_sandbox::{
-    Access, Determinism, EntropyKey, Exit, Launcher, Limits, Mount, Network, Report, Running, SandboxError,
-    Spec,
+    Access, Determinism, EntropyKey, Exit, Isolation, Launcher, Limits, Mount, Network, Report, Running,
+    SandboxError, Spec,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -47,10 +47,12 @@ impl Step {
             argv: argv.map(str::to_owned).to_vec(),
             env: BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]),
             cwd: "/tmp".into(),
+            isolation: Isolation::Namespaces,
             root: None,
             mounts: vec![],
             stdout: dir.path().join("stdout"),
             stderr: dir.path().join("stderr"),
+            tee: false,
             network: Network::None,
             determinism: Determinism::Observe,
             limits: Limits { tmp_size_bytes: 64 << 20, timeout_ms: Some(60_000), ..Limits::default() },

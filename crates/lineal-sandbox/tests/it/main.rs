@@ -1,4 +1,4 @@
-//! The sandbox with real processes. Needs Linux on x86-64 with user namespaces, coreutils and `python3` on the
+//! The sandbox with real processes. Needs Linux on x86-64 with user namespaces, coreutils, a C compiler and `python3` on the
 //! `PATH`.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests panic like tests")]
@@ -11,5 +11,6 @@ mod isolation;
 mod lifetime;
 mod limits;
 mod outcome;
+mod pod;
 mod python;
 mod unprivileged;

@@ -3,32 +3,59 @@
 use std::fs::File;
 use std::io::Read;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use lineal_blob::Remote;
+use lineal_blob::blob::below;
+use lineal_blob::files::{Context as _, FileError};
 use lineal_facts::Digest;
 use lineal_facts::digest::Hasher;
 use object_store::{Error, ObjectStoreExt as _, WriteMultipart};
 
 use super::Bucket;
-use crate::files::{Context as _, FileError};
 
 /// What is read or written in one request. A file that is not larger is one request, a larger one is several.
 const PIECE_BYTES: usize = 8 << 20;
 /// Pieces of one file that are under way at a time.
 const PIECES_LIMIT: usize = 4;
 
-impl Bucket {
-    /// Writes the file `source` as the object `path`, if it has the digest that it should have. Yields the digest that
-    /// was found; if it is another one, no object was written.
-    pub(crate) fn upload(&self, path: &Path, source: &Path, expected: &Digest) -> Result<Digest, FileError> {
+impl Remote for Bucket {
+    fn name(&self, digest: &Digest) -> PathBuf {
+        below(&self.root().join("blobs"), digest)
+    }
+
+    /// One of that size is taken for it: an object is whole or not there.
+    fn have(&self, digest: &Digest, size_bytes: u64) -> Result<bool, FileError> {
+        Ok(self.size_of(&self.name(digest))? == Some(size_bytes))
+    }
+
+    fn get(
+        &self,
+        digest: &Digest,
+        sink: &mut dyn FnMut(&[u8]) -> Result<(), FileError>,
+    ) -> Result<bool, FileError> {
+        let path = &self.name(digest);
+        let Some(size_bytes) = self.size_of(path)? else { return Ok(false) };
+        let mut start = 0;
+        while start < size_bytes {
+            let end = (start + PIECE_BYTES as u64).min(size_bytes);
+            let Some(piece) = self.range(path, start..end)? else { return Ok(false) };
+            sink(&piece)?;
+            start = end;
+        }
+        Ok(true)
+    }
+
+    fn put(&self, digest: &Digest, source: &Path) -> Result<Digest, FileError> {
+        let path = &self.name(digest);
         let mut file = File::open(source).context("read", source)?;
         let size_bytes = file.metadata().context("read", source)?.len();
         let mut hasher = Hasher::default();
         let first = piece(&mut file, source, &mut hasher)?;
         if size_bytes <= PIECE_BYTES as u64 {
             let found = hasher.finish();
-            if found == *expected {
+            if found == *digest {
                 self.overwrite(path, &first)?;
             }
             return Ok(found);
@@ -47,30 +74,18 @@ impl Bucket {
             next = piece(&mut file, source, &mut hasher)?;
         }
         let found = hasher.finish();
-        let is_good = found == *expected;
+        let is_good = found == *digest;
         self.wait("write", path, async move {
             if is_good { upload.finish().await.map(|_| ()) } else { upload.abort().await }
         })?;
         Ok(found)
     }
+}
 
-    /// Calls `sink` with the pieces of the object, in order. Yields their digest; `None` when there is no such object.
-    pub(crate) fn download(
-        &self,
-        path: &Path,
-        sink: &mut dyn FnMut(&[u8]) -> Result<(), FileError>,
-    ) -> Result<Option<Digest>, FileError> {
-        let Some(size_bytes) = self.size_of(path)? else { return Ok(None) };
-        let mut hasher = Hasher::default();
-        let mut start = 0;
-        while start < size_bytes {
-            let end = (start + PIECE_BYTES as u64).min(size_bytes);
-            let Some(piece) = self.range(path, start..end)? else { return Ok(None) };
-            hasher.update(&piece);
-            sink(&piece)?;
-            start = end;
-        }
-        Ok(Some(hasher.finish()))
+impl Bucket {
+    /// Itself, as the far side of a folder of blobs.
+    pub(crate) fn remote(self) -> Box<dyn Remote> {
+        Box::new(self)
     }
 
     fn range(&self, path: &Path, range: Range<u64>) -> Result<Option<Bytes>, FileError> {

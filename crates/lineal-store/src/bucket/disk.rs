@@ -8,7 +8,7 @@ use object_store::{Error, ObjectStoreExt as _};
 
 use super::{Bucket, Change};
 use crate::disk::Disk;
-use crate::files::FileError;
+use lineal_blob::files::FileError;
 
 /// Largest object that grows. A pack of statements is the only kind.
 const GROWING_LIMIT_BYTES: u64 = 1 << 30;

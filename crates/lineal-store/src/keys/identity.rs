@@ -14,7 +14,7 @@ use age::x25519;
 use zeroize::Zeroizing;
 
 use super::{KeyError, read_secret};
-use crate::files::{self, Context, FileError};
+use lineal_blob::files::{self, Context, FileError};
 
 /// What a key file is encrypted to and opened with.
 #[derive(Clone)]

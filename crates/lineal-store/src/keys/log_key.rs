@@ -8,7 +8,7 @@ use lineal_proof::{Checkpoint, LogKeys, LogSigner, Verified, VerifierKey};
 use zeroize::Zeroizing;
 
 use super::{KeyError, Keys};
-use crate::files;
+use lineal_blob::files;
 
 /// A line is shorter than 400 bytes, and there are [`lineal_proof::checkpoint::LOG_KEYS_LIMIT`] of them at most.
 const HISTORY_LIMIT_BYTES: u64 = 64 << 10;

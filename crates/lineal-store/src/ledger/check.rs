@@ -214,6 +214,9 @@ impl Ledger {
         progress: &(dyn Fn(u64) + Sync),
     ) -> Vec<Finding> {
         let end = range.end.min(size);
+        if range.start >= end {
+            return Vec::new();
+        }
         let entries = |index: u64| (index * WIDTH).max(range.start)..((index + 1) * WIDTH).min(end);
         let work = |index| part::statements(self, entries(index), size);
         let mut findings = Vec::new();

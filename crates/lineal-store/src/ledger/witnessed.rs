@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use lineal_proof::{Checkpoint, Note};
 
 use super::{CHECKPOINT_LIMIT_BYTES, Head, Ledger, LedgerError};
-use crate::files::{self, Context};
+use lineal_blob::files::{self, Context};
 
 /// The file's name.
 pub(super) const WITNESSED: &str = "checkpoint.witnessed";

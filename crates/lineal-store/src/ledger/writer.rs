@@ -22,8 +22,8 @@ use lineal_proof::{Checkpoint, Edge, EntryBundleId, KeyChain, Leaf, TileId, Tile
 use super::layout::{self, WIDTH};
 use super::{Head, Ledger, LedgerError, Sign, TILE_LIMIT_BYTES};
 use crate::disk;
-use crate::files;
 use crate::journal::{JournalContent, JournalEnd, JournalError, JournalRecord, JournalStart};
+use lineal_blob::files;
 
 /// Largest file with the mark of the last writer.
 const MARK_LIMIT_BYTES: u64 = 256;

@@ -7,11 +7,11 @@ use lineal_facts::error::chain;
 use lineal_facts::predicate::KeyRole;
 
 use super::{SYSTEM_HOLDER, Store, StoreError, ledger_of, lock};
-use crate::blob::{BlobError, BlobStore};
 use crate::bucket::Bucket;
 use crate::index::{self, Index, IndexLocation};
 use crate::keys::{Keys, SystemSigner};
 use crate::ledger::{Ledger, LedgerError};
+use lineal_blob::{BlobError, BlobStore};
 
 impl Store {
     /// [`Store::open_in`] for who only checks. If the index cannot be used, or nothing can be written below `root`, the
@@ -41,7 +41,7 @@ impl Store {
         error: &StoreError,
     ) -> Result<Self, StoreError> {
         let ledger = ledger_of(root, keys.log_keys()?, bucket.as_ref());
-        let blobs = Arc::new(BlobStore::at(&root.join("blobs"), bucket));
+        let blobs = Arc::new(BlobStore::at(&root.join("blobs"), bucket.map(Bucket::remote)));
         // A checkpoint that was put back is found here; one that is behind the journal is what it is.
         ledger.needs_repair()?;
         let (index, index_trouble) = match location {

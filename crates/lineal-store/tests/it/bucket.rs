@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::PathBuf;
 
+use lineal_blob::BlobError;
 use lineal_facts::Digest;
-use lineal_store::{
-    BlobError, Bucket, BucketCredentials, BucketLocation, IndexLocation, Keys, Store, StoreError,
-};
+use lineal_store::{Bucket, BucketCredentials, BucketLocation, IndexLocation, Keys, Store, StoreError};
 
 use crate::fixture::{Fixture, Kind, bucket, bucket_at, fresh_origin, s3, target};
 use crate::s3::{self as server, S3Server};

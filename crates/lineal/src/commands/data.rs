@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use lineal_app::Project;
 use lineal_app::data::{self, AddData};
+use lineal_app::{Code, Failure, Project};
 
 use super::{Done, observer, parsed};
 use crate::cli::DataCommand;
@@ -13,8 +13,18 @@ pub(super) async fn run(project: &Project, command: DataCommand, printer: &Print
     match command {
         DataCommand::Add { dataset, paths, tag } => {
             let tag = tag.as_deref().map(parsed).transpose()?;
+            let archive = paths.iter().any(|path| path.as_os_str() == "-");
             let request = AddData { dataset: parsed(&dataset)?, paths, tag };
-            let added = data::add(project, &request, &observer(printer)).await?;
+            let added = match archive {
+                true if request.paths.len() > 1 => {
+                    return Err(Failure::new(Code::Usage, "`-` cannot be combined with other paths"));
+                }
+                true => {
+                    let mut archive = std::io::stdin().lock();
+                    data::add_archive(project, &request, &mut archive, &observer(printer)).await?
+                }
+                false => data::add(project, &request, &observer(printer)).await?,
+            };
             printer.result(&added, || {
                 let tag = added.tag.as_ref().map_or_else(String::new, |tag| format!("@{tag}"));
                 let word = if added.unchanged { "unchanged" } else { "frozen" };

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use lineal_app::model_signing::{self, Check, Trust};
 use lineal_app::{Code, Failure, Project};
-use lineal_store::files;
+use lineal_blob::files;
 
 use super::{Done, ledger, parsed};
 use crate::cli::VerifyModelArguments;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, ValueEnum};
 use clap_complete::Shell;
 use lineal_app::{Code, Failure};
-use lineal_store::files;
+use lineal_blob::files;
 
 use super::Done;
 use crate::cli::Arguments;
@@ -23,6 +23,8 @@ pub(crate) enum Document {
     Openapi,
     /// deploy/chart/crds/, the definitions of the custom resources
     Crds,
+    /// deploy/chart/templates/access.yaml, what the operator may do
+    Access,
 }
 
 pub(super) fn print(document: Document, printer: &Printer) -> Done {
@@ -31,6 +33,7 @@ pub(super) fn print(document: Document, printer: &Printer) -> Done {
         Document::Errors => errors(),
         Document::Openapi => lineal_http::openapi::document(),
         Document::Crds => definitions(),
+        Document::Access => lineal_kube::access::template(),
     };
     printer.line(text.trim_end());
     Ok(ExitCode::SUCCESS)

@@ -9,10 +9,10 @@ use lineal_app::control::Control;
 use lineal_app::project::InitOptions;
 use lineal_app::self_audit::{AuditReport, keep_audited};
 use lineal_app::{Code, Failure, Project, cosigning};
+use lineal_blob::files;
 use lineal_gateway::GatewayConfig;
 use lineal_http::api::Api;
 use lineal_http::{ServeError, Served, serve as bind};
-use lineal_store::files;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 
@@ -141,7 +141,7 @@ pub(super) async fn doctor(dir: &Path, printer: &Printer) -> Done {
         Err(error) => vec![format!("steps cannot run here: {error}")],
     };
     let project = open(dir).await.err().map(|failure| failure.message);
-    let confined = match lineal_store::walk::is_confined(&std::env::temp_dir()) {
+    let confined = match lineal_blob::walk::is_confined(&std::env::temp_dir()) {
         Ok(()) => "works: directories can be read while somebody exchanges what is in them".to_owned(),
         Err(error) => {
             format!("no directory can be frozen or checked: {}", lineal_app::failure::chain(&error))

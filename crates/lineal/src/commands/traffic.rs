@@ -274,7 +274,7 @@ pub(super) async fn all(project: &Project, requests: &str) -> Result<Vec<Line>, 
             let (artifact, _) = gates::output_of(project, &run.parse()?, &reference).await?;
             project.store.blobs().read(&artifact.digest)?
         }
-        None => lineal_store::files::read_limited(std::path::Path::new(requests), FILE_LIMIT_BYTES)?,
+        None => lineal_blob::files::read_limited(std::path::Path::new(requests), FILE_LIMIT_BYTES)?,
     };
     let text =
         String::from_utf8(bytes).map_err(|_| Failure::new(Code::Data, "the requests file is not UTF-8"))?;

@@ -395,7 +395,7 @@ fn keys_of_an_earlier_build_work_and_can_be_encrypted() {
     for path in files(&project.path(".lineal/keys")) {
         if path.extension().is_some_and(|extension| extension == "age") {
             let plain = path.with_extension("");
-            lineal_store::files::replace(&plain, thief::secret(&keys, &path).as_bytes()).unwrap();
+            lineal_blob::files::replace(&plain, thief::secret(&keys, &path).as_bytes()).unwrap();
             fs::remove_file(path).unwrap();
         }
     }

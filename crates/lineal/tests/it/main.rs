@@ -16,6 +16,7 @@ mod crash;
 mod data;
 mod folder;
 mod fsck;
+mod image;
 mod keys;
 mod model;
 mod model_signature;

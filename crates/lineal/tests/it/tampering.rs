@@ -109,7 +109,10 @@ pub(crate) fn change_statement(project: &Project, position: u64, change: impl Fn
         rest = tail;
     }
     assert_ne!(bytes, changed);
-    fs::write(pack(project), changed).unwrap();
+    // At once: who reads at the same time finds this damage and no other.
+    let fresh = project.path("changed");
+    fs::write(&fresh, changed).unwrap();
+    fs::rename(fresh, pack(project)).unwrap();
 }
 
 #[test]

@@ -4,9 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use lineal_blob::files;
 use lineal_facts::predicate::KeyRole;
 use lineal_store::Keys;
-use lineal_store::files;
 
 use crate::project::Project;
 

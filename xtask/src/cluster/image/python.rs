@@ -5,14 +5,14 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use tar::{Builder, EntryType};
 
-use super::{EPOCH_SECONDS, Image, Layer, Measured, folder_of, header};
+use super::{EPOCH_SECONDS, Image, Layer, Measured, Process, folder_of, header};
 use crate::{setup, shell};
 
 const SUITE: &str = "bookworm";
@@ -62,6 +62,8 @@ pub(crate) fn write(out: &Path, name: &str, lock: Option<&Path>) -> Result<Strin
     let root = work.path().join("root");
     shell::timed("unpacking Debian and Python", || debian(work.path(), &root))?;
     let version = python_version(&root)?;
+    // As a virtual environment calls it, so that a pipeline can be run in either.
+    symlink("/usr/bin/python3", root.join("usr/local/bin/python")).context("cannot link Python")?;
     let mut layers = Vec::new();
     shell::timed("writing the layer of Debian and Python", || {
         compile(&root, &["usr/lib/python3", &format!("usr/lib/{version}")])?;
@@ -79,7 +81,7 @@ pub(crate) fn write(out: &Path, name: &str, lock: Option<&Path>) -> Result<Strin
         })?;
     }
     let image = Image { name: name.to_owned(), entrypoint: vec!["/usr/bin/python3".to_owned()] };
-    image.assemble(out, &mut layers, &ENVIRONMENT)
+    image.assemble(out, &mut layers, &Process { user: None, environment: &ENVIRONMENT })
 }
 
 fn debian(work: &Path, root: &Path) -> Result<()> {

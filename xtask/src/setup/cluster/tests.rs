@@ -1,4 +1,4 @@
-use super::{Role, linker_flags, parts, role};
+use super::{Role, helm_flags, linker_flags, parts, role};
 
 #[test]
 fn an_edit_rebuilds_only_what_it_changes() {
@@ -26,4 +26,13 @@ fn the_api_server_knows_its_version() {
     assert!(flags.contains(" -X k8s.io/client-go/pkg/version.gitMinor=34 "), "{flags}");
     linker_flags("module m\n").unwrap_err();
     linker_flags("k8s.io/kubernetes v1\n").unwrap_err();
+}
+
+#[test]
+fn helm_knows_its_version_and_the_clusters() {
+    let module = "require (\n\tk8s.io/kubernetes v1.34.4\n\thelm.sh/helm/v3 v3.19.0 // indirect\n)\n";
+    let flags = helm_flags(module).unwrap();
+    assert!(flags.contains(" -X helm.sh/helm/v3/internal/version.version=v3.19.0 "), "{flags}");
+    assert!(flags.ends_with(" -X helm.sh/helm/v3/pkg/lint/rules.k8sVersionMinor=34"), "{flags}");
+    helm_flags("module m\n").unwrap_err();
 }

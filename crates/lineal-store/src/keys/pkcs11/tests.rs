@@ -5,8 +5,8 @@ use std::process::Command;
 use cryptoki::object::AttributeInfo;
 
 use super::*;
-use crate::files;
 use crate::keys::Keys;
+use lineal_blob::files;
 use lineal_facts::predicate::KeyRole;
 
 /// P-256, as an object identifier in DER.

@@ -10,8 +10,8 @@ use lineal_proof::{EntryBundleId, Hash, Leaf, LeafReader, TileId, tile, tree};
 use super::super::layout::{WIDTH, bundle_width, decode_pack};
 use super::super::{Head, Ledger, LedgerError, TILE_LIMIT_BYTES};
 use super::{CheckedEntry, Finding, FindingKind, derivation, of_entries, of_tile};
-use crate::files::FileError;
 use crate::store::statement_of;
+use lineal_blob::files::FileError;
 
 /// What was read of a piece.
 pub(super) struct Part {

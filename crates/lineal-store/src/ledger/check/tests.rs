@@ -100,6 +100,15 @@ proptest! {
 }
 
 #[test]
+fn no_statements_have_no_findings() {
+    let mut world = world();
+    world.append(0..2).unwrap();
+    fs::write(world.ledger.layout.bundle(EntryBundleId { index: 0, width: 2 }), b"").unwrap();
+    assert_eq!(world.ledger.check_statements(1..1, 2, &|_| ()), []);
+    assert_eq!(world.ledger.check_statements(1..2, 2, &|_| ()).len(), 1);
+}
+
+#[test]
 fn entries_before_the_first_unreadable_bundle_are_visited() {
     let mut world = world();
     let head = world.append(0..700).unwrap();

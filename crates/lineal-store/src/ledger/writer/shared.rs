@@ -34,9 +34,9 @@ use lineal_proof::tree;
 use super::{State, differs};
 use crate::bucket::Bucket;
 use crate::disk::{self, Disk as _, FileSystem};
-use crate::files::FileError;
 use crate::journal::{JournalError, JournalRecord, JournalStart};
 use crate::ledger::{Ledger, LedgerError};
+use lineal_blob::files::FileError;
 
 /// Largest file with what this machine saw.
 const SEEN_LIMIT_BYTES: u64 = 256;

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use clap::Args;
 use lineal_app::Failure;
-use lineal_store::files::Context;
+use lineal_blob::files::Context;
 
 use super::super::Done;
 use super::quantiles::quantiles;

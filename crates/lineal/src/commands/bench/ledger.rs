@@ -7,11 +7,11 @@ use std::time::Instant;
 use clap::Args;
 use lineal_app::project::InitOptions;
 use lineal_app::{Code, Failure, Project};
+use lineal_blob::files::{self, Context};
 use lineal_facts::predicate::Incident;
 use lineal_facts::statement::{PAYLOAD_TYPE, Subject};
 use lineal_facts::{Digest, Predicate, Statement};
 use lineal_proof::{Leaf, Signer, envelope};
-use lineal_store::files::{self, Context};
 use lineal_store::ledger::{LedgerEntry, Writer};
 use serde::Serialize;
 

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -107,6 +108,25 @@ fn sync_one(path: &Path) -> Result<(), FileError> {
 /// Creates `directory` and its parents.
 pub fn create_directory(directory: &Path) -> Result<(), FileError> {
     fs::create_dir_all(directory).context("create directory", directory)
+}
+
+/// Removes a directory and what is below it, also if somebody made directories read-only.
+pub fn remove_tree(directory: &Path) -> Result<(), FileError> {
+    fs::remove_dir_all(directory)
+        .or_else(|_| {
+            make_writable(directory);
+            fs::remove_dir_all(directory)
+        })
+        .context("remove", directory)
+}
+
+fn make_writable(directory: &Path) {
+    let _ = fs::set_permissions(directory, Permissions::from_mode(0o700));
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            make_writable(&entry.path());
+        }
+    }
 }
 
 /// Reads a file of at most `limit_bytes`.

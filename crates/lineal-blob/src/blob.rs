@@ -2,7 +2,7 @@
 //!
 //! * **Guarantee**: a blob that was committed (see [`BlobStore::sync`]) survives a crash; what [`BlobStore::read`]
 //!   returns has the digest that was asked for.
-//! * With a bucket, the record is there and the folder is a cache: [`BlobStore::sync`] uploads what was put or found in
+//! * With a [`Remote`], the record is there and the folder is a cache: [`BlobStore::sync`] uploads what was put or found in
 //!   the folder since the last one, and what is read and not in the folder is downloaded, hashed on the way.
 //! * A blob appears under its name only when complete. One that a crash tore is found by its digest and replaced by
 //!   the next `put` of the same bytes.
@@ -19,24 +19,26 @@ use std::time::SystemTime;
 use lineal_facts::Digest;
 use lineal_facts::digest::Hasher;
 
-use crate::bucket::Bucket;
 use crate::files::{self, Context, FileError};
+use crate::remote::Remote;
 
 /// Largest blob that is read into memory.
 pub const READ_LIMIT_BYTES: u64 = 1 << 30;
 /// Blobs that are uploaded at a time.
 const UPLOADS_LIMIT: usize = 8;
+/// Blobs that are downloaded at a time.
+const DOWNLOADS_LIMIT: usize = 4;
 const COPY_BUFFER_BYTES: usize = 1 << 18;
 
 /// A folder of blobs.
 #[derive(Debug)]
 pub struct BlobStore {
     root: PathBuf,
-    remote: Option<Bucket>,
-    /// Written by this process, not yet synced; with a bucket also what was only found, because nobody knows whether it
-    /// is in the bucket. Shared between tasks that put and the one that commits.
+    remote: Option<Box<dyn Remote>>,
+    /// Written by this process, not yet synced; with a far side also what was only found, because nobody knows whether it
+    /// is there. Shared between tasks that put and the one that commits.
     unsynced: Mutex<BTreeSet<Digest>>,
-    /// Found in the bucket, or uploaded, by this process. Shared like the one above.
+    /// Found on the far side, or uploaded, by this process. Shared like the one above.
     uploaded: Mutex<BTreeSet<Digest>>,
 }
 
@@ -76,19 +78,19 @@ impl BlobStore {
     }
 
     /// The blobs in `remote` with a cache in `root`, or those in `root`, whether that is there or not.
-    pub fn at(root: &Path, remote: Option<Bucket>) -> Self {
+    pub fn at(root: &Path, remote: Option<Box<dyn Remote>>) -> Self {
         let (unsynced, uploaded) = (Mutex::default(), Mutex::default());
         Self { root: root.to_owned(), remote, unsynced, uploaded }
     }
 
-    /// The store in `remote`, with a cache below `root`; without a bucket, the store below `root`.
-    pub fn cached(root: &Path, remote: Option<Bucket>) -> Result<Self, BlobError> {
+    /// The store in `remote`, with a cache below `root`; without one, the store below `root`.
+    pub fn cached(root: &Path, remote: Option<Box<dyn Remote>>) -> Result<Self, BlobError> {
         files::create_directory(&root.join("sha256"))?;
         files::create_directory(&root.join("incoming"))?;
         Ok(Self::at(root, remote))
     }
 
-    /// Where the blob of `digest` is, or would be. With a bucket it is there only if something brought it: see
+    /// Where the blob of `digest` is, or would be. With a far side it is there only if something brought it: see
     /// [`BlobStore::fetch`].
     pub fn path(&self, digest: &Digest) -> PathBuf {
         below(&self.root, digest)
@@ -109,7 +111,7 @@ impl BlobStore {
         let path = self.path(digest);
         match &self.remote {
             Some(remote) if !path.is_file() => {
-                self.download(remote, digest)?;
+                self.download(remote.as_ref(), digest)?;
                 Ok(path)
             }
             Some(_) | None => Ok(path),
@@ -157,25 +159,20 @@ impl BlobStore {
             _ if found == *digest => Ok(bytes),
             // A damaged cache is no damage of the record.
             Some(remote) => {
-                self.download(remote, digest)?;
+                self.download(remote.as_ref(), digest)?;
                 Ok(files::read_limited(&path, READ_LIMIT_BYTES)?)
             }
             None => Err(BlobError::Damaged { expected: *digest, found, path }),
         }
     }
 
-    /// Re-hashes the blob without holding it in memory; with a bucket, the one there and not the one in the folder.
+    /// Re-hashes the blob without holding it in memory; with a far side, the one there and not the one in the folder.
     pub fn verify(&self, digest: &Digest) -> Result<(), BlobError> {
         let Some(remote) = &self.remote else { return self.verify_file(digest) };
-        let path = remote_path(remote, digest);
-        match remote.download(&path, &mut |_| Ok(()))? {
-            None => Err(BlobError::Missing(*digest)),
-            Some(found) if found == *digest => Ok(()),
-            Some(found) => Err(BlobError::Damaged { expected: *digest, found, path }),
-        }
+        receive(remote.as_ref(), digest, &mut |_| Ok(()))
     }
 
-    /// Re-hashes the file in the folder, also if the record is in a bucket: for what was just put, or is used from here.
+    /// Re-hashes the file in the folder, also if the record is elsewhere: for what was just put, or is used from here.
     pub fn verify_file(&self, digest: &Digest) -> Result<(), BlobError> {
         let path = self.path(digest);
         let found = match digest_of_file(&path) {
@@ -211,32 +208,64 @@ impl BlobStore {
     fn sync_these(&self, pending: &BTreeSet<Digest>) -> Result<(), BlobError> {
         let paths: Vec<PathBuf> = pending.iter().map(|d| self.path(d)).collect();
         files::sync_all(&paths)?;
+        self.upload_these(pending)
+    }
+
+    /// Uploads what [`BlobStore::sync`] would, and makes nothing in the folder durable: for a folder that does not
+    /// outlive its process.
+    pub fn upload_all(&self) -> Result<(), BlobError> {
+        let pending = std::mem::take(&mut *lock(&self.unsynced));
+        self.upload_these(&pending).inspect_err(|_| lock(&self.unsynced).extend(pending))
+    }
+
+    fn upload_these(&self, pending: &BTreeSet<Digest>) -> Result<(), BlobError> {
         let Some(remote) = &self.remote else { return Ok(()) };
         let missing: Vec<Digest> = {
             let uploaded = lock(&self.uploaded);
             pending.iter().filter(|digest| !uploaded.contains(digest)).copied().collect()
         };
+        self.each(&missing, UPLOADS_LIMIT, &|digest| self.upload(remote.as_ref(), digest))
+    }
+
+    /// Brings these blobs into the folder, some at a time; those that are there with good bytes stay.
+    pub fn fetch_all(&self, digests: &[Digest]) -> Result<(), BlobError> {
+        let Some(remote) = &self.remote else { return Ok(()) };
+        self.each(digests, DOWNLOADS_LIMIT, &|digest| match self.verify_file(digest) {
+            Ok(()) => Ok(()),
+            // A damaged cache is no damage of the record.
+            Err(BlobError::Missing(_) | BlobError::Damaged { .. }) => self.download(remote.as_ref(), digest),
+            Err(error) => Err(error),
+        })
+    }
+
+    /// Does `work` for every digest, in several threads.
+    fn each(
+        &self,
+        digests: &[Digest],
+        threads: usize,
+        work: &(dyn Fn(&Digest) -> Result<(), BlobError> + Sync),
+    ) -> Result<(), BlobError> {
         let next = AtomicUsize::new(0);
         let work = || -> Result<(), BlobError> {
-            while let Some(digest) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
-                self.upload(remote, digest)?;
+            while let Some(digest) = digests.get(next.fetch_add(1, Ordering::Relaxed)) {
+                work(digest)?;
             }
             Ok(())
         };
         std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..UPLOADS_LIMIT.min(missing.len())).map(|_| scope.spawn(work)).collect();
+            let workers: Vec<_> = (0..threads.min(digests.len())).map(|_| scope.spawn(work)).collect();
             workers
                 .into_iter()
-                .try_for_each(|worker| worker.join().unwrap_or_else(|_| Err(abandoned(remote))))
+                .try_for_each(|worker| worker.join().unwrap_or_else(|_| Err(abandoned(&self.root))))
         })
     }
 
-    /// Makes sure that the blob is in the bucket. One of that size is taken for it: an object is whole or not there.
-    fn upload(&self, remote: &Bucket, digest: &Digest) -> Result<(), BlobError> {
-        let (source, path) = (self.path(digest), remote_path(remote, digest));
+    /// Makes sure that the blob is on the far side.
+    fn upload(&self, remote: &dyn Remote, digest: &Digest) -> Result<(), BlobError> {
+        let source = self.path(digest);
         let size_bytes = fs::metadata(&source).context("read", &source)?.len();
-        if remote.size_of(&path)? != Some(size_bytes) {
-            let found = remote.upload(&path, &source, digest)?;
+        if !remote.have(digest, size_bytes)? {
+            let found = remote.put(digest, &source)?;
             if found != *digest {
                 return Err(BlobError::Damaged { expected: *digest, found, path: source });
             }
@@ -245,21 +274,14 @@ impl BlobStore {
         Ok(())
     }
 
-    /// Brings a blob from the bucket into the folder.
-    fn download(&self, remote: &Bucket, digest: &Digest) -> Result<(), BlobError> {
-        let path = remote_path(remote, digest);
+    /// Brings a blob from the far side into the folder.
+    fn download(&self, remote: &dyn Remote, digest: &Digest) -> Result<(), BlobError> {
         let mut file = self.incoming()?;
         let local = file.path().to_owned();
-        let found = remote.download(&path, &mut |piece| file.write_all(piece).context("write", &local))?;
-        match found {
-            None => Err(BlobError::Missing(*digest)),
-            Some(found) if found == *digest => {
-                self.place(file, digest)?;
-                lock(&self.uploaded).insert(*digest);
-                Ok(())
-            }
-            Some(found) => Err(BlobError::Damaged { expected: *digest, found, path }),
-        }
+        receive(remote, digest, &mut |piece| file.write_all(piece).context("write", &local))?;
+        self.place(file, digest)?;
+        lock(&self.uploaded).insert(*digest);
+        Ok(())
     }
 
     /// Removes what writers left behind that were interrupted before `cutoff`; younger files may still be in use.
@@ -313,19 +335,33 @@ fn lock(digests: &Mutex<BTreeSet<Digest>>) -> std::sync::MutexGuard<'_, BTreeSet
     digests.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// The name of a blob below a folder of blobs, or a place in a bucket.
-fn below(root: &Path, digest: &Digest) -> PathBuf {
+/// Takes a blob from the far side and makes sure that it is the one that was asked for.
+fn receive(
+    remote: &dyn Remote,
+    digest: &Digest,
+    sink: &mut dyn FnMut(&[u8]) -> Result<(), FileError>,
+) -> Result<(), BlobError> {
+    let mut hasher = Hasher::default();
+    let there = remote.get(digest, &mut |piece| {
+        hasher.update(piece);
+        sink(piece)
+    })?;
+    match hasher.finish() {
+        _ if !there => Err(BlobError::Missing(*digest)),
+        found if found == *digest => Ok(()),
+        found => Err(BlobError::Damaged { expected: *digest, found, path: remote.name(digest) }),
+    }
+}
+
+/// Where a blob is below a folder of blobs, or below a place elsewhere.
+pub fn below(root: &Path, digest: &Digest) -> PathBuf {
     let hex = digest.hex();
     root.join("sha256").join(&hex[..2]).join(&hex[2..])
 }
 
-fn remote_path(remote: &Bucket, digest: &Digest) -> PathBuf {
-    below(&remote.root().join("blobs"), digest)
-}
-
-fn abandoned(remote: &Bucket) -> BlobError {
-    let source = io::Error::other("an upload was abandoned");
-    FileError { operation: "write to", path: remote.root().to_owned(), source }.into()
+fn abandoned(root: &Path) -> BlobError {
+    let source = io::Error::other("a transfer was abandoned");
+    FileError { operation: "transfer blobs of", path: root.to_owned(), source }.into()
 }
 
 /// The digest of the file at `path`, whatever its size.
