@@ -11,6 +11,7 @@ mod name;
 mod order;
 mod overrides;
 mod param;
+mod resources;
 pub(crate) mod suggest;
 pub(crate) mod yaml;
 
@@ -25,6 +26,7 @@ pub use image::{IMAGE_NAME_LIMIT_BYTES, ImageReference, ImageReferenceError};
 pub use name::{DataName, EnvName, InputName, LocalNameError, OutputName, ParamName};
 pub use overrides::{Override, OverrideError};
 pub use param::{LIST_LIMIT, ParamError, ParamValue};
+pub use resources::{LabelName, LabelValue, NodeTextError, Quantity, ResourceName};
 pub use yaml::{API_VERSION, FILE_LIMIT_BYTES, YamlError};
 
 use crate::gate::Expectations;
@@ -87,6 +89,10 @@ pub struct Step {
     pub outputs: BTreeMap<OutputName, Output>,
     /// Longest time it may take.
     pub timeout_ms: u64,
+    /// What it needs of a node of a cluster. Of memory, storage and extended resources it gets no more.
+    pub resources: BTreeMap<ResourceName, Quantity>,
+    /// Labels that a node of a cluster must have.
+    pub node_selector: BTreeMap<LabelName, LabelValue>,
     /// How far differences between two executions are observed or removed.
     pub determinism: Determinism,
     /// Factors that are changed in one more execution each, whose outputs are compared.

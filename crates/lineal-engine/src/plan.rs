@@ -19,8 +19,8 @@ pub use explain::{Difference, explain};
 pub use key::{Cpu, IMAGE_BASE, KEY_VERSION, KeyDocument, KeyError, KeyInput, KeyOutput};
 
 use crate::pipeline::{
-    DataName, Determinism, Env, EnvName, ImageReference, InputName, Output, OutputName, ParamName, Pipeline,
-    Probe, Source, Step,
+    DataName, Determinism, Env, EnvName, ImageReference, InputName, LabelName, LabelValue, Output,
+    OutputName, ParamName, Pipeline, Probe, Quantity, ResourceName, Source, Step,
 };
 
 /// What the names in a pipeline stand for on this machine, at this moment.
@@ -73,6 +73,10 @@ pub struct StepPlan {
     pub seed: u32,
     /// Longest time it may take.
     pub timeout_ms: u64,
+    /// What it needs of a node of a cluster.
+    pub resources: BTreeMap<ResourceName, Quantity>,
+    /// Labels that a node of a cluster must have.
+    pub node_selector: BTreeMap<LabelName, LabelValue>,
 }
 
 /// What a step runs in.
@@ -357,6 +361,12 @@ pub struct PlannedStep {
     pub seed: String,
     /// Longest time it may take.
     pub timeout_ms: String,
+    /// What it needs of a node of a cluster.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub resources: BTreeMap<ResourceName, Quantity>,
+    /// Labels that a node of a cluster must have.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub node_selector: BTreeMap<LabelName, LabelValue>,
 }
 
 impl PlanDocument {
@@ -390,6 +400,8 @@ impl PlannedStep {
             probes: step.probes.clone(),
             seed: step.seed.to_string(),
             timeout_ms: step.timeout_ms.to_string(),
+            resources: step.resources.clone(),
+            node_selector: step.node_selector.clone(),
         }
     }
 }
@@ -431,6 +443,8 @@ fn step_plan(pipeline: &Pipeline, step: &Step, resolved: &Resolved) -> Result<St
         probes: step.probes.clone(),
         seed: step_seed(pipeline.seed, &step.name),
         timeout_ms: step.timeout_ms,
+        resources: step.resources.clone(),
+        node_selector: step.node_selector.clone(),
     })
 }
 

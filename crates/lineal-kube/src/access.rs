@@ -36,7 +36,7 @@ pub const EVERYWHERE: &[Access] = &[
         group: crate::GROUP,
         resource: "pipelines/status",
         verbs: &["patch"],
-        why: "it says what the last run was",
+        why: "it says whether the parser takes it, and how the last run stands",
     },
     Access {
         group: "batch",

@@ -10,6 +10,7 @@ mod attempts;
 mod executor;
 mod job;
 mod metrics;
+mod pipelines;
 mod run;
 mod status;
 
@@ -114,7 +115,8 @@ impl Operator {
     pub async fn operate(self) {
         let namespace = self.settings.namespace.clone();
         let following = self.attempts.clone().follow(namespace.clone());
-        tokio::join!(following, self.runs(namespace.as_deref()));
+        let judging = pipelines::follow(&self, namespace.as_deref());
+        tokio::join!(following, judging, self.runs(namespace.as_deref()));
     }
 
     /// Follows `PipelineRun` objects: one that is not over is driven, one that is gone is dropped.

@@ -92,6 +92,8 @@ texts! {
     Folder, 1025, concat!("^", part!(), "(/", part!(), ")*/?$");
     /// A whole number and a unit: `500ms`, `30s`, `10m`, `1h`; at most 168h.
     Duration, 16, "^[0-9]{1,12}(ms|s|m|h)$";
+    /// An amount of a resource, as Kubernetes writes it: `500m`, `2`, `4Gi`.
+    Quantity, 20, r"^[0-9]{1,12}(\.[0-9]{1,3})?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$";
     /// The id of a run: `run-` and 12 hex digits.
     RunId, 16, "^run-[0-9a-f]{12}$";
     /// The id of a rollout: `rollout-` and 12 hex digits.
@@ -110,6 +112,8 @@ texts! {
     Bundle, 65536, r"^\{[^\x00]*\}$";
     /// `passed/all`, for people.
     Progress, 16, "^[0-9]+/[0-9]+$";
+    /// The value of a label.
+    LabelValue, 63, "^[A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-z0-9])?$";
     /// A decimal number, as a text because it was signed.
     Decimal, 32, r"^[-+.0-9eE]+$";
 }

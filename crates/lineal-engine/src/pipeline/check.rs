@@ -109,7 +109,19 @@ impl Scope<'_> {
             return invalid(&format!("{at}.probe"), "a probe needs `determinism: observe` or `strict`");
         }
         let timeout_ms = file.timeout.unwrap_or(DEFAULT_TIMEOUT_MS);
-        Ok(Step { name, run: file.run, env, inputs, params, outputs, timeout_ms, determinism, probes })
+        Ok(Step {
+            name,
+            run: file.run,
+            env,
+            inputs,
+            params,
+            outputs,
+            timeout_ms,
+            resources: file.resources,
+            node_selector: file.node_selector,
+            determinism,
+            probes,
+        })
     }
 
     fn gate(&self, name: &GateName, file: GateFile) -> Checked<Gate> {

@@ -10,6 +10,7 @@ use serde::{Deserialize, de};
 use super::duration;
 use super::name::{DataName, EnvName, InputName, OutputName, ParamName};
 use super::param::ParamValue;
+use super::resources::{LabelName, LabelValue, Quantity, ResourceName};
 use super::{Determinism, OutputKind, Probe};
 use crate::gate::Expectations;
 
@@ -64,6 +65,10 @@ pub(super) struct StepFile {
     pub(super) out: BTreeMap<OutputName, OutputFile>,
     #[serde(default, deserialize_with = "duration::deserialize")]
     pub(super) timeout: Option<u64>,
+    #[serde(default)]
+    pub(super) resources: BTreeMap<ResourceName, Quantity>,
+    #[serde(default)]
+    pub(super) node_selector: BTreeMap<LabelName, LabelValue>,
     pub(super) determinism: Option<Determinism>,
     #[serde(default)]
     pub(super) probe: Vec<Probe>,

@@ -438,3 +438,26 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_nodes_have_is_written_as_kubernetes_writes_it() {
+    for good in ["1", "500m", "0.5", "2Gi", "1.25T", "999999999999k"] {
+        assert!(good.parse::<Quantity>().is_ok(), "{good}");
+    }
+    for bad in ["", "0", "0.0", "-1", "1e3", "1GB", "Gi", "1.", ".5", "1.2345", "1 Gi", "1000000000000"] {
+        assert!(bad.parse::<Quantity>().is_err(), "{bad}");
+    }
+    for good in ["cpu", "memory", "ephemeral-storage", "example.com/gpu", "a/B_c.d"] {
+        assert!(good.parse::<ResourceName>().is_ok(), "{good}");
+    }
+    for bad in ["", "ram", "gpu", "/gpu", "a/", "a/-b", "A/b", "a..b/c", "-a/b", "a/b/c"] {
+        assert!(bad.parse::<ResourceName>().is_err(), "{bad}");
+    }
+    for (name, value) in [("disk", "fast"), ("example.com/disk", "a_b-c.d"), ("D", "1")] {
+        assert!(name.parse::<LabelName>().is_ok() && value.parse::<LabelValue>().is_ok(), "{name} {value}");
+    }
+    let long = "a".repeat(64);
+    for bad in ["", "-a", "a-", "a b", "a/b", long.as_str()] {
+        assert!(bad.parse::<LabelValue>().is_err(), "{bad}");
+    }
+}

@@ -12,14 +12,18 @@ use kube::api::{ListParams, PostParams};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use lineal_app::exchange::Pass;
+use lineal_facts::Digest;
 use lineal_step::Refusal;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 use super::Complain;
 use super::job::{ATTEMPT, AUDIENCE, CONTAINER, SELECTOR, UNREACHED};
 
 /// How long a pod that asks may be ahead of the watch that tells of it.
 const AHEAD: Duration = Duration::from_secs(10);
+/// How long the API server's word about a token holds. A pod asks several times a step.
+const REVIEW_HOLDS: Duration = Duration::from_secs(10);
 /// Reasons for waiting that do not go away by themselves.
 const STUCK: [&str; 3] = ["CreateContainerConfigError", "ErrImageNeverPull", "InvalidImageName"];
 /// How containerd ends the message about an image that its registry does not have.
@@ -66,6 +70,8 @@ struct State {
     running: BTreeMap<String, Running>,
     /// Pods by their uid.
     pods: BTreeMap<String, SeenPod>,
+    /// The pods of tokens that the API server knew, by digests of these, and until when that is believed.
+    reviewed: BTreeMap<Digest, (String, Instant)>,
 }
 
 struct Running {
@@ -116,25 +122,7 @@ impl Attempts {
     /// that was made here for that attempt.
     pub(super) async fn admit(&self, token: String) -> Result<Pass, Refusal> {
         let refused = |why: &str| Refusal::new("token", format!("the token is refused: {why}"));
-        let review = TokenReview {
-            spec: TokenReviewSpec { token: Some(token), audiences: Some(vec![AUDIENCE.to_owned()]) },
-            ..TokenReview::default()
-        };
-        let api: Api<TokenReview> = Api::all(self.client.clone());
-        let review = api.create(&PostParams::default(), &review).await;
-        let status = review
-            .map_err(|e| Refusal::new("unavailable", format!("the API server cannot be asked: {e}")))?
-            .status
-            .unwrap_or_default();
-        let audience = status.audiences.unwrap_or_default().iter().any(|a| a == AUDIENCE);
-        if status.authenticated != Some(true) || !audience {
-            return Err(refused("it is not one for the exchange, or its pod is gone"));
-        }
-        let extra = status.user.and_then(|user| user.extra).unwrap_or_default();
-        let field = |name: &str| extra.get(name).and_then(|values| values.first()).cloned();
-        let Some(uid) = field("authentication.kubernetes.io/pod-uid") else {
-            return Err(refused("it is bound to no pod"));
-        };
+        let uid = self.pod_of(token).await?;
         let mut seen = self.seen.subscribe();
         let known = seen.wait_for(|_| self.state().pods.contains_key(&uid));
         if tokio::time::timeout(AHEAD, known).await.is_err() {
@@ -157,6 +145,40 @@ impl Attempts {
             pod: uid.clone(),
             location: location.map(|(name, value)| (name.to_owned(), value.clone())).into(),
         })
+    }
+
+    /// The uid of the living pod that `token` was made for.
+    async fn pod_of(&self, token: String) -> Result<String, Refusal> {
+        let refused = |why: &str| Refusal::new("token", format!("the token is refused: {why}"));
+        let (digest, now) = (Digest::of(token.as_bytes()), Instant::now());
+        {
+            let mut state = self.state();
+            state.reviewed.retain(|_, (_, until)| *until > now);
+            if let Some((uid, _)) = state.reviewed.get(&digest) {
+                return Ok(uid.clone());
+            }
+        }
+        let review = TokenReview {
+            spec: TokenReviewSpec { token: Some(token), audiences: Some(vec![AUDIENCE.to_owned()]) },
+            ..TokenReview::default()
+        };
+        let api: Api<TokenReview> = Api::all(self.client.clone());
+        let review = api.create(&PostParams::default(), &review).await;
+        let status = review
+            .map_err(|e| Refusal::new("unavailable", format!("the API server cannot be asked: {e}")))?
+            .status
+            .unwrap_or_default();
+        let audience = status.audiences.unwrap_or_default().iter().any(|a| a == AUDIENCE);
+        if status.authenticated != Some(true) || !audience {
+            return Err(refused("it is not one for the exchange, or its pod is gone"));
+        }
+        let extra = status.user.and_then(|user| user.extra).unwrap_or_default();
+        let field = |name: &str| extra.get(name).and_then(|values| values.first()).cloned();
+        let Some(uid) = field("authentication.kubernetes.io/pod-uid") else {
+            return Err(refused("it is bound to no pod"));
+        };
+        self.state().reviewed.insert(digest, (uid.clone(), now + REVIEW_HOLDS));
+        Ok(uid)
     }
 
     /// Follows Jobs and pods until the process ends.

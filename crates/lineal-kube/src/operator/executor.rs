@@ -80,7 +80,7 @@ impl ClusterExecutor<'_> {
         let mut offer =
             self.operator.exchange.offer(step::order(&execution(task), name)?, &task.key.cpu.class)?;
         self.attempts.lock().unwrap_or_else(PoisonError::into_inner).push(name.to_owned());
-        let attempt = Attempt { name, run: self.run, step, image: &image, timeout_ms: task.step.timeout_ms };
+        let attempt = Attempt { name, run: self.run, step: &task.step, image: &image };
         let job = self.make(&job::job(&self.operator.settings, &attempt)).await?;
         let mut watched = self.operator.attempts.watch(name, &job, &image);
         (self.began)(step.as_str(), name);

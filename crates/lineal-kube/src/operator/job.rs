@@ -11,11 +11,13 @@ use k8s_openapi::api::batch::v1::{
 };
 use k8s_openapi::api::core::v1::{
     Capabilities, Container, EmptyDirVolumeSource, EnvVar, PodSecurityContext, PodSpec, PodTemplateSpec,
-    ProjectedVolumeSource, SeccompProfile, SecurityContext, ServiceAccountTokenProjection, Volume,
-    VolumeMount, VolumeProjection,
+    ProjectedVolumeSource, ResourceRequirements, SeccompProfile, SecurityContext,
+    ServiceAccountTokenProjection, Volume, VolumeMount, VolumeProjection,
 };
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::Resource;
+use lineal_engine::plan::StepPlan;
 use lineal_facts::{Digest, StepName};
 
 use super::Settings;
@@ -27,6 +29,10 @@ pub(super) const ATTEMPT: &str = "lineal.dev/attempt";
 pub(super) const RUN: &str = "lineal.dev/pipeline-run";
 /// The label with the name of the step.
 pub(super) const STEP: &str = "lineal.dev/step";
+/// The label by which Kueue knows a Job's queue.
+const QUEUE: &str = "kueue.x-k8s.io/queue-name";
+/// What a container may use more of than it asked for.
+const SHARED: &str = "cpu";
 /// Selects the Jobs and pods of steps.
 pub(super) const SELECTOR: &str = "app.kubernetes.io/part-of=lineal,app.kubernetes.io/component=step";
 /// Who the exchange's tokens are for.
@@ -50,10 +56,9 @@ pub(super) const UNREACHED: i32 = 75;
 pub(super) struct Attempt<'a> {
     pub(super) name: &'a str,
     pub(super) run: &'a PipelineRun,
-    pub(super) step: &'a StepName,
+    pub(super) step: &'a StepPlan,
     /// The step's image, by digest.
     pub(super) image: &'a str,
-    pub(super) timeout_ms: u64,
 }
 
 /// The name of an attempt and of its Job. It follows from the run, so that an operator that starts again finds the Job
@@ -71,26 +76,31 @@ pub(super) fn name(run: &PipelineRun, step: &StepName, stream: u32, number: u32)
 
 /// The object.
 pub(super) fn job(settings: &Settings, attempt: &Attempt<'_>) -> Job {
-    let labels: BTreeMap<String, String> = [
+    let mut labels: BTreeMap<String, String> = [
         ("app.kubernetes.io/part-of", "lineal".to_owned()),
         ("app.kubernetes.io/component", "step".to_owned()),
         ("app.kubernetes.io/managed-by", "lineal-operator".to_owned()),
         (RUN, label(attempt.run.meta().name.as_deref().unwrap_or_default())),
-        (STEP, attempt.step.to_string()),
+        (STEP, attempt.step.name.to_string()),
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into();
-    let seconds = i64::try_from(attempt.timeout_ms.div_ceil(1000)).unwrap_or(i64::MAX - AROUND_S);
+    let pod_labels = labels.clone();
+    let queue = attempt.run.spec.queue.as_ref();
+    labels.extend(queue.map(|queue| (QUEUE.to_owned(), queue.clone())));
+    let seconds = i64::try_from(attempt.step.timeout_ms.div_ceil(1000)).unwrap_or(i64::MAX - AROUND_S);
     Job {
         metadata: ObjectMeta {
             name: Some(attempt.name.to_owned()),
             namespace: attempt.run.meta().namespace.clone(),
-            labels: Some(labels.clone()),
+            labels: Some(labels),
             owner_references: Some(vec![owner(attempt.run)]),
             ..ObjectMeta::default()
         },
         spec: Some(JobSpec {
             backoff_limit: Some(0),
+            // Whoever keeps the queue lets it begin.
+            suspend: queue.map(|_| true),
             active_deadline_seconds: Some(seconds + AROUND_S),
             ttl_seconds_after_finished: Some(KEPT_S),
             pod_failure_policy: Some(failure_policy()),
@@ -98,7 +108,7 @@ pub(super) fn job(settings: &Settings, attempt: &Attempt<'_>) -> Job {
             pod_replacement_policy: Some("Failed".to_owned()),
             template: PodTemplateSpec {
                 metadata: Some(ObjectMeta {
-                    labels: Some(labels),
+                    labels: Some(pod_labels),
                     annotations: Some([(ATTEMPT.to_owned(), attempt.name.to_owned())].into()),
                     ..ObjectMeta::default()
                 }),
@@ -157,6 +167,7 @@ fn pod(settings: &Settings, attempt: &Attempt<'_>) -> PodSpec {
             variable("LINEAL_EXCHANGE_PIN", &settings.pin),
         ]),
         volume_mounts: Some(step_mounts),
+        resources: resources(attempt.step),
         security_context: Some(restricted()),
         working_dir: Some("/".to_owned()),
         ..Container::default()
@@ -170,6 +181,8 @@ fn pod(settings: &Settings, attempt: &Attempt<'_>) -> PodSpec {
             mount("bin", "/lineal/bin", None, false),
             mount("work", "/lineal/work", None, false),
         ]),
+        // A quota may demand that every container says what it needs. The pod needs no more for it.
+        resources: resources(attempt.step),
         security_context: Some(restricted()),
         ..Container::default()
     };
@@ -177,6 +190,7 @@ fn pod(settings: &Settings, attempt: &Attempt<'_>) -> PodSpec {
         init_containers: Some(vec![install]),
         containers: vec![step],
         volumes: Some(volumes()),
+        node_selector: node_selector(attempt.step),
         restart_policy: Some("Never".to_owned()),
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
@@ -196,6 +210,23 @@ fn pod(settings: &Settings, attempt: &Attempt<'_>) -> PodSpec {
         }),
         ..PodSpec::default()
     }
+}
+
+/// What the step asks for; more than that it may use of what is shared only.
+fn resources(step: &StepPlan) -> Option<ResourceRequirements> {
+    let amounts =
+        || step.resources.iter().map(|(name, amount)| (name.to_string(), Quantity(amount.to_string())));
+    let requirements = || ResourceRequirements {
+        requests: Some(amounts().collect()),
+        limits: Some(amounts().filter(|(name, _)| name != SHARED).collect()),
+        ..ResourceRequirements::default()
+    };
+    (!step.resources.is_empty()).then(requirements)
+}
+
+fn node_selector(step: &StepPlan) -> Option<BTreeMap<String, String>> {
+    let labels = step.node_selector.iter().map(|(name, value)| (name.to_string(), value.to_string()));
+    (!step.node_selector.is_empty()).then(|| labels.collect())
 }
 
 fn volumes() -> Vec<Volume> {

@@ -24,7 +24,7 @@ use tokio::sync::watch;
 use super::Operator;
 use super::executor::{ClusterExecutor, cluster};
 use super::status;
-use crate::resource::{Determinism, Pipeline, PipelineRun, PipelineRunStatus};
+use crate::resource::{Determinism, Pipeline, PipelineRun, PipelineRunStatus, RunPhase};
 
 /// Largest file of a beginning.
 const BEGUN_LIMIT_BYTES: u64 = 4 << 20;
@@ -73,7 +73,9 @@ pub(super) async fn run(operator: &Operator, object: PipelineRun) -> Result<(), 
         if let Some(begun) = written(operator, &object)? {
             write(operator, &object, &Begun { over: Some(Box::new(sender.borrow().clone())), ..begun })?;
         }
-        operator.metrics.run_ended(sender.borrow().phase);
+        let phase = sender.borrow().phase;
+        operator.metrics.run_ended(phase);
+        super::pipelines::last_run(operator, &object, phase.unwrap_or(RunPhase::Error)).await;
         event(operator, &object, &outcome).await;
         // Ends the teller, after it has told this.
         drop(sender);
@@ -93,6 +95,7 @@ async fn driven(
     let steps: Vec<StepName> = loaded.plan.steps().iter().map(|step| step.name.clone()).collect();
     sender.send_replace(status::begun(object, &begun.run, &begun.pipeline, &steps, now()));
     operator.metrics.run_begun();
+    super::pipelines::last_run(operator, object, RunPhase::Running).await;
     let began = |step: &str, job: &str| {
         operator.metrics.job_made();
         sender.send_modify(|status| status::job_made(status, step, job, now()));

@@ -150,7 +150,7 @@ pub(super) fn time(at: Timestamp) -> Time {
 }
 
 /// What the schema allows in a sentence or some.
-fn text(text: &str) -> String {
+pub(super) fn text(text: &str) -> String {
     text.chars().filter(|c| *c != '\0').take(TEXT_LIMIT).collect()
 }
 

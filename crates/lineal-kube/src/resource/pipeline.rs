@@ -127,6 +127,21 @@ pub struct PipelineStep {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<schema::Duration>", extend("x-kubernetes-validations" = duration_rules()))]
     pub timeout: Option<String>,
+    /// What it needs of a node: `cpu`, `memory`, `ephemeral-storage`, or an extended resource. Of all but `cpu` it gets no
+    /// more than that.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(
+        with = "BTreeMap<String, schema::Quantity>",
+        extend("maxProperties" = 16, "x-kubernetes-validations" = resource_rules())
+    )]
+    pub resources: BTreeMap<String, String>,
+    /// Labels that a node must have.
+    #[serde(default, rename = "node_selector", skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(
+        with = "BTreeMap<String, schema::LabelValue>",
+        extend("maxProperties" = 16, "x-kubernetes-validations" = label_rules())
+    )]
+    pub node_selector: BTreeMap<String, String>,
     /// How far differences between two executions are observed or removed; as for the pipeline if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub determinism: Option<Determinism>,
@@ -245,7 +260,7 @@ pub struct PipelineStatus {
     /// The generation that the rest of the status is about.
     #[schemars(range(min = 0))]
     pub observed_generation: Option<i64>,
-    /// `Ready`: whether the file is a pipeline; if not, the message is what `lineal lint` would say.
+    /// `Ready`: whether the file is a pipeline; if not, the message is what `lineal plan` would say.
     #[schemars(with = "schema::Conditions")]
     pub conditions: Vec<Condition>,
     /// The number of steps.
@@ -399,6 +414,21 @@ fn local_names(field: &str) -> Vec<Rule> {
          most 63"
     );
     vec![Rule::new("self.all(name, name.matches('^[a-z][-_a-z0-9]{0,62}$'))").message(message.as_str())]
+}
+
+fn resource_rules() -> Vec<Rule> {
+    vec![
+        Rule::new("self.all(n, n in ['cpu', 'memory', 'ephemeral-storage'] || n.matches('^[a-z0-9]([-.a-z0-9]*[a-z0-9])?/[A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-z0-9])?$'))")
+            .message("a name under `resources` is not allowed; write `cpu`, `memory`, `ephemeral-storage` or an extended resource, as `example.com/gpu`"),
+        Rule::new("self.all(n, self[n].matches('[1-9]'))").message("an amount under `resources` must be above 0"),
+    ]
+}
+
+fn label_rules() -> Vec<Rule> {
+    vec![
+        Rule::new("self.all(n, n.size() <= 127 && n.matches('^([a-z0-9]([-.a-z0-9]*[a-z0-9])?/)?[A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-z0-9])?$'))")
+            .message("a name under `node_selector` is no name of a label; write it as `kubectl get nodes --show-labels` does"),
+    ]
 }
 
 fn code_rules() -> Vec<Rule> {

@@ -47,6 +47,10 @@ pub struct PipelineRunSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "Vec<schema::Override>", length(max = 256), extend("x-kubernetes-list-type" = "atomic"))]
     pub set: Vec<String>,
+    /// The Kueue queue that the Jobs of its steps wait in: they are made suspended, with its label.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<schema::Name>")]
+    pub queue: Option<String>,
     /// The root seed in place of the pipeline's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]

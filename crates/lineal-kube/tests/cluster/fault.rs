@@ -149,6 +149,43 @@ fn fault_a_step_has_no_credentials_of_the_cluster() {
     assert_eq!(tokens[0]["projected"]["sources"][0]["serviceAccountToken"]["audience"], "lineal.dev");
 }
 
+#[test]
+fn fault_a_step_that_uses_too_much_memory_is_not_tried_again() {
+    let mut greedy = step("tail /dev/zero", json!({}), json!({"a": "a.txt"}));
+    greedy["resources"] = json!({"cpu": "10m", "memory": "48Mi"});
+    let object = ended(&start(&pipeline("greedy", json!({"greedy": greedy})), json!({})), "Failed");
+    let message = object["status"]["message"].as_str().unwrap();
+    assert!(message.contains("memory"), "{message}");
+    assert_eq!(attempts(&object), [1], "{object}");
+}
+
+#[test]
+fn fault_a_run_in_a_queue_waits_until_it_is_let_in() {
+    let document = pipeline(
+        "queued",
+        json!({"a": step("echo queued > $LINEAL_OUT/a.txt", json!({}), json!({"a": "a.txt"}))}),
+    );
+    let run = start(&document, json!({"queue": "team"}));
+    let job = ["-n", namespace(), "-l", "kueue.x-k8s.io/queue-name=team"];
+    accepted(&[&["wait", "--for=create", LIMIT, "job"], &job[..]].concat(), "");
+    let suspended = ["wait", "--for=condition=Suspended", LIMIT, "job"];
+    accepted(&[&suspended[..], &job].concat(), "");
+    // As Kueue does when there is room.
+    let name = jobs_of(&run)[0]["metadata"]["name"].as_str().unwrap().to_owned();
+    let patch = [
+        "patch",
+        "job",
+        &name,
+        "-n",
+        namespace(),
+        "--type=merge",
+        "--patch",
+        r#"{"spec":{"suspend":false}}"#,
+    ];
+    accepted(&patch, "");
+    assert_eq!(attempts(&ended(&run, "Succeeded")), [1]);
+}
+
 /// Asks the exchange for work without a token, with the one that every pod gets, and with one for the exchange.
 const STRANGER: &str = r#"
 import ssl, sys, urllib.error, urllib.request

@@ -21,6 +21,8 @@ steps:
     params: [column]
     out: {model: model, report: {path: rate.json, as: metrics}, sample: sample.jsonl}
     timeout: 1m
+    resources: {cpu: 500m, memory: 2Gi}
+    node_selector: {disk: fast}
     probe: [entropy]
   again:
     run: [sh]
@@ -143,6 +145,13 @@ pub(crate) const WRONG: &[(&str, &str, Refused)] = &[
     ),
     ("out: {copy: copy}", "out: {copy: 3}", Parser),
     ("out: {copy: copy}", "out: {copy: a, other: a/b}", Parser),
+    ("memory: 2Gi", "memory: 2", Server("must be of type string")),
+    ("memory: 2Gi", "memory: 2GB", Both("steps.count.resources.memory in body should match")),
+    ("memory: 2Gi", "memory: \"0\"", Both("an amount under `resources` must be above 0")),
+    ("memory: 2Gi", "ram: 2Gi", Both("a name under `resources` is not allowed")),
+    ("memory: 2Gi", "-/gpu: \"1\"", Both("a name under `resources` is not allowed")),
+    ("disk: fast", "disk: very fast", Both("steps.count.node_selector.disk in body should match")),
+    ("disk: fast", "-disk: fast", Both("a name under `node_selector` is no name of a label")),
     ("timeout: 1m", "timeout: 90", Both("must be of type string")),
     ("timeout: 1m", "timeout: 1d", Both(DURATION)),
     ("timeout: 1m", "timeout: 1m30s", Both(DURATION)),

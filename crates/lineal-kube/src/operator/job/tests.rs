@@ -10,6 +10,7 @@ fn run(name: &str) -> PipelineRun {
             pipeline: "flights".to_owned(),
             source: None,
             set: Vec::new(),
+            queue: None,
             seed: None,
             determinism: None,
         },
@@ -38,6 +39,48 @@ fn step(name: &str) -> StepName {
     name.parse().unwrap()
 }
 
+/// 90.5 s at most, on a node with two amounts and a label.
+fn plan() -> StepPlan {
+    StepPlan {
+        name: step("train"),
+        run: vec!["true".to_owned()],
+        environment: None,
+        inputs: BTreeMap::new(),
+        params: BTreeMap::new(),
+        outputs: BTreeMap::new(),
+        determinism: lineal_engine::pipeline::Determinism::Observe,
+        probes: std::collections::BTreeSet::new(),
+        seed: 7,
+        timeout_ms: 90_500,
+        resources: [("cpu", "500m"), ("memory", "1Gi")]
+            .map(|(name, amount)| (name.parse().unwrap(), amount.parse().unwrap()))
+            .into(),
+        node_selector: [("disk".parse().unwrap(), "fast".parse().unwrap())].into(),
+    }
+}
+
+#[test]
+fn a_step_gets_what_it_asks_for() {
+    let (mut object, step) = (run("nightly"), plan());
+    let attempt = Attempt { name: "n", run: &object, step: &step, image: "i" };
+    let spec = job(&settings(), &attempt).spec.unwrap();
+    assert_eq!(spec.suspend, None);
+    let pod = spec.template.spec.unwrap();
+    assert_eq!(pod.node_selector.unwrap()["disk"], "fast");
+    for container in pod.containers.iter().chain(pod.init_containers.iter().flatten()) {
+        let resources = container.resources.as_ref().unwrap();
+        let (requests, limits) = (resources.requests.as_ref().unwrap(), resources.limits.as_ref().unwrap());
+        assert_eq!((requests["cpu"].0.as_str(), requests["memory"].0.as_str()), ("500m", "1Gi"));
+        // More processor time than it asked for disturbs nobody who asked for it.
+        assert_eq!(limits.keys().collect::<Vec<_>>(), ["memory"]);
+    }
+    object.spec.queue = Some("team".to_owned());
+    let attempt = Attempt { name: "n", run: &object, step: &step, image: "i" };
+    let job = job(&settings(), &attempt);
+    assert_eq!(job.metadata.labels.unwrap()[QUEUE], "team");
+    assert_eq!(job.spec.unwrap().suspend, Some(true));
+}
+
 #[test]
 fn a_name_follows_from_run_step_and_number_and_is_a_host_name() {
     let long = "a".repeat(70) + ".b";
@@ -62,9 +105,8 @@ fn a_name_follows_from_run_step_and_number_and_is_a_host_name() {
 
 #[test]
 fn a_pod_holds_no_credentials_of_the_cluster_and_is_restricted() {
-    let (object, step) = (run("nightly"), step("train"));
-    let attempt =
-        Attempt { name: "nightly-train-0", run: &object, step: &step, image: "i@sha256:11", timeout_ms: 1 };
+    let (object, step) = (run("nightly"), plan());
+    let attempt = Attempt { name: "nightly-train-0", run: &object, step: &step, image: "i@sha256:11" };
     let job = job(&settings(), &attempt);
     let owner = &job.metadata.owner_references.unwrap()[0];
     assert_eq!((owner.kind.as_str(), owner.uid.as_str()), ("PipelineRun", "6a1c8c1e"));
@@ -100,8 +142,8 @@ fn a_pod_holds_no_credentials_of_the_cluster_and_is_restricted() {
 
 #[test]
 fn a_job_that_the_cluster_disturbs_is_not_lost_and_one_that_hangs_ends() {
-    let (object, step) = (run("nightly"), step("train"));
-    let attempt = Attempt { name: "n", run: &object, step: &step, image: "i", timeout_ms: 90_500 };
+    let (object, step) = (run("nightly"), plan());
+    let attempt = Attempt { name: "n", run: &object, step: &step, image: "i" };
     let spec = job(&settings(), &attempt).spec.unwrap();
     assert_eq!(spec.backoff_limit, Some(0));
     assert_eq!(spec.active_deadline_seconds, Some(91 + AROUND_S));

@@ -11,6 +11,7 @@ fn at(seconds: i64) -> Timestamp {
 
 fn object() -> PipelineRun {
     let spec = PipelineRunSpec {
+        queue: None,
         pipeline: "flights".to_owned(),
         source: None,
         set: Vec::new(),
