@@ -154,6 +154,13 @@ pub fn check_exit(execution: &Execution, report: &Report, log: &Path) -> Result<
     let step = &execution.step;
     let (code, what) = match report.exit {
         Exit::Code(0) => return Ok(()),
+        // What a shell says of a program that signal 9 ended.
+        Exit::Code(137) => (
+            Code::Step,
+            format!(
+                "step `{step}` failed with exit code 137: a program in it was killed, by hand, or memory ran out"
+            ),
+        ),
         Exit::Code(code) => (Code::Step, format!("step `{step}` failed with exit code {code}")),
         Exit::Signal(25) => (
             Code::Step,

@@ -25,6 +25,8 @@ use crate::resource::PipelineRun;
 
 /// The annotation of a pod that says which attempt it is for.
 pub(super) const ATTEMPT: &str = "lineal.dev/attempt";
+/// The annotation by which `kubectl logs` and `kubectl exec` choose a container.
+const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
 /// The label with the name of the `PipelineRun`.
 pub(super) const RUN: &str = "lineal.dev/pipeline-run";
 /// The label with the name of the step.
@@ -109,7 +111,11 @@ pub(super) fn job(settings: &Settings, attempt: &Attempt<'_>) -> Job {
             template: PodTemplateSpec {
                 metadata: Some(ObjectMeta {
                     labels: Some(pod_labels),
-                    annotations: Some([(ATTEMPT.to_owned(), attempt.name.to_owned())].into()),
+                    annotations: Some(
+                        [(ATTEMPT, attempt.name), (DEFAULT_CONTAINER, CONTAINER)]
+                            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                            .into(),
+                    ),
                     ..ObjectMeta::default()
                 }),
                 spec: Some(pod(settings, attempt)),
