@@ -27,6 +27,9 @@ pub(super) async fn open(path: &Path) -> Result<SqlitePool, IndexError> {
     opened.await.map_err(|error| failed(path, error))
 }
 
+/// SQLite's number for a file that cannot be opened.
+const CANTOPEN: u32 = 14;
+
 /// A database of one connection, because another one would see another database.
 pub(super) async fn open_temporary() -> Result<SqlitePool, IndexError> {
     let options = SqliteConnectOptions::new()
@@ -44,14 +47,23 @@ pub(super) async fn open_to_read(path: &Path) -> Result<SqlitePool, IndexError> 
     // can be made.
     let log_path = path.with_extension("db-wal");
     let has_log = std::fs::metadata(log_path).is_ok_and(|log| log.len() > 0);
-    let options = SqliteConnectOptions::new().filename(path).read_only(true).immutable(!has_log);
-    let opened = async {
-        let pool = one_connection().connect_with(options).await?;
-        let ready = is_ready(&mut *pool.acquire().await?).await?;
-        Ok(ready.then_some(pool))
+    let pool = match read_only(path, !has_log).await {
+        // Whoever closes a database writes the log's rows into the file, removes the log's own index, then the log. One
+        // that ended in between left a log that says nothing new, and that cannot be read where nothing can be made.
+        Err(error) if primary_code(&error) == Some(CANTOPEN) && !path.with_extension("db-shm").exists() => {
+            read_only(path, true).await
+        }
+        opened => opened,
     };
-    let pool = opened.await.map_err(|error: sqlx::Error| failed(path, error))?;
-    pool.ok_or_else(|| IndexError::Damaged(path.to_owned()))
+    pool.map_err(|error| failed(path, error))?.ok_or_else(|| IndexError::Damaged(path.to_owned()))
+}
+
+/// `None` if it is not an index of this version.
+async fn read_only(path: &Path, immutable: bool) -> Result<Option<SqlitePool>, sqlx::Error> {
+    let options = SqliteConnectOptions::new().filename(path).read_only(true).immutable(immutable);
+    let pool = one_connection().connect_with(options).await?;
+    let ready = is_ready(&mut *pool.acquire().await?).await?;
+    Ok(ready.then_some(pool))
 }
 
 fn one_connection() -> SqlitePoolOptions {
