@@ -28,6 +28,8 @@ use crate::resource::{Determinism, Pipeline, PipelineRun, PipelineRunStatus, Run
 
 /// Largest file of a beginning.
 const BEGUN_LIMIT_BYTES: u64 = 4 << 20;
+/// What changes within this time is told at once: the end of a step and the beginning of the next one.
+const GATHER: Duration = Duration::from_millis(25);
 /// Pauses before a status is told again.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
@@ -212,6 +214,7 @@ async fn tell(operator: &Operator, object: &PipelineRun, mut status: watch::Rece
     let api: Api<PipelineRun> = Api::namespaced(operator.client.clone(), &namespace);
     let name = object.name_any();
     while status.changed().await.is_ok() {
+        tokio::time::sleep(GATHER).await;
         let mut pause = FIRST_PAUSE;
         loop {
             let patch = Patch::Merge(json!({"status": &*status.borrow_and_update()}));
