@@ -2,16 +2,34 @@
 
 use std::io::Read;
 
-use lineal_facts::manifest::{FILE_LIMIT, check_path};
+use lineal_blob::BlobStore;
+use lineal_facts::manifest::{FILE_LIMIT, FileEntry, check_path};
 
 use crate::failure::{Code, Failure};
 
+/// Stores the files of the archive that `keep` says yes to, by their paths.
+pub(crate) fn freeze(
+    blobs: &BlobStore,
+    archive: &mut dyn Read,
+    keep: impl Fn(&str) -> bool,
+) -> Result<Vec<FileEntry>, Failure> {
+    let mut entries = Vec::new();
+    read(archive, &mut |path, executable, content| {
+        if keep(path) {
+            let (digest, size_bytes) = blobs.put_reader(content)?;
+            entries.push(FileEntry { path: path.to_owned(), digest, size_bytes, executable });
+        }
+        Ok(())
+    })?;
+    Ok(entries)
+}
+
 /// What is called with a file's path, whether it is executable, and its content.
-pub(crate) type OnFile<'a> = dyn FnMut(&str, bool, &mut dyn Read) -> Result<(), Failure> + 'a;
+type OnFile<'a> = dyn FnMut(&str, bool, &mut dyn Read) -> Result<(), Failure> + 'a;
 
 /// Calls `on_file(path, executable, content)` for every regular file, in the archive's order. Folders need no entry of
 /// their own. A link or a device is refused, and so is a path that leaves the archive's root.
-pub(crate) fn read(archive: &mut dyn Read, on_file: &mut OnFile<'_>) -> Result<(), Failure> {
+fn read(archive: &mut dyn Read, on_file: &mut OnFile<'_>) -> Result<(), Failure> {
     let unreadable =
         |e: std::io::Error| Failure::new(Code::Data, format!("the tar archive cannot be read: {e}"));
     let mut archive = tar::Archive::new(archive);

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 
 use lineal_blob::tree::{self, Found, StatCache};
 use lineal_data::{NullValues, Profiler, TableReader};
-use lineal_facts::manifest::FileEntry;
 use lineal_facts::predicate::DatasetSnapshot;
 use lineal_facts::statement::Subject;
 use lineal_facts::{DatasetName, Digest, Manifest, Predicate, SnapshotRef, Statement, Tag, Timestamp};
@@ -109,12 +108,7 @@ pub async fn add_archive(
     observer: Observer<'_>,
 ) -> Result<AddedData, Failure> {
     let started = now();
-    let mut entries = Vec::new();
-    archive::read(archive, &mut |path, executable, content| {
-        let (digest, size_bytes) = project.store.blobs().put_reader(content)?;
-        entries.push(FileEntry { path: path.to_owned(), digest, size_bytes, executable });
-        Ok(())
-    })?;
+    let entries = archive::freeze(project.store.blobs(), archive, |_| true)?;
     if entries.is_empty() {
         return Err(Failure::new(Code::Data, "nothing to freeze: the tar archive holds no files"));
     }

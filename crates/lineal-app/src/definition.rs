@@ -88,8 +88,7 @@ pub async fn load(
     overrides: &[String],
     now: Timestamp,
 ) -> Result<Loaded, Failure> {
-    let bytes = files::read_limited(file, FILE_LIMIT_BYTES)
-        .map_err(|e| Failure::new(Code::Pipeline, format!("pipeline file: {}", chain(&e))))?;
+    let bytes = pipeline_file(file)?;
     let pipeline = parse(&bytes, overrides, file)?;
     let folder = fs::canonicalize(files::parent(file)).context("open", files::parent(file))?;
     let relative = folder.strip_prefix(&project.root).map_err(|_| {
@@ -101,10 +100,7 @@ pub async fn load(
     let blobs = project.store.blobs();
     let mut named = BTreeMap::new();
     for contract in contracts(&pipeline) {
-        let path = folder.join(contract);
-        let content = files::read_limited(&path, FILE_LIMIT_BYTES)
-            .map_err(|e| Failure::new(Code::Contract, format!("contract file: {}", chain(&e))))?;
-        named.insert(contract.to_owned(), blobs.put(&content)?);
+        named.insert(contract.to_owned(), blobs.put(&contract_file(&folder, contract)?)?);
     }
     let definition = Definition {
         version: "1".to_owned(),
@@ -189,6 +185,17 @@ pub fn blobs_of_plan(blobs: &BlobStore, plan: &Digest) -> Result<Vec<Digest>, Fa
 /// A failure of planning.
 pub fn plan_failure(error: &PlanError) -> Failure {
     Failure::caused(Code::Pipeline, error)
+}
+
+pub(crate) fn pipeline_file(file: &Path) -> Result<Vec<u8>, Failure> {
+    files::read_limited(file, FILE_LIMIT_BYTES)
+        .map_err(|e| Failure::new(Code::Pipeline, format!("pipeline file: {}", chain(&e))))
+}
+
+/// What a contract file of a pipeline in `folder` holds.
+pub(crate) fn contract_file(folder: &Path, contract: &str) -> Result<Vec<u8>, Failure> {
+    files::read_limited(&folder.join(contract), FILE_LIMIT_BYTES)
+        .map_err(|e| Failure::new(Code::Contract, format!("contract file: {}", chain(&e))))
 }
 
 pub(crate) fn parse(bytes: &[u8], overrides: &[String], file: &Path) -> Result<Pipeline, Failure> {

@@ -14,6 +14,7 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use futures::future::BoxFuture;
 use lineal_blob::files::{self, Context};
 use lineal_blob::tree;
 use lineal_facts::Digest;
@@ -51,6 +52,9 @@ pub struct Pass {
     /// What is recorded of where it runs: `node`, `pod`, `image`.
     pub location: BTreeMap<String, String>,
 }
+
+/// Tells who the holder of a pod's token is.
+pub type Doorkeeper = Arc<dyn Fn(String) -> BoxFuture<'static, Result<Pass, Refusal>> + Send + Sync>;
 
 /// A result that was taken.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -13,11 +13,9 @@ use lineal_facts::{Digest, Manifest};
 use serde::Serialize;
 
 use crate::archive;
-use crate::definition::{contracts, freeze_code, is_code, parse};
+use crate::definition::{contract_file, contracts, freeze_code, is_code, parse, pipeline_file};
 use crate::failure::{Code, Failure, chain};
 use crate::project::{Project, now};
-
-const FILE_LIMIT_BYTES: u64 = 1 << 20;
 
 /// What a pipeline takes from its tree.
 #[derive(Debug)]
@@ -41,16 +39,13 @@ pub struct Added {
 
 /// Freezes what the pipeline at `file` names.
 pub fn add(project: &Project, file: &Path) -> Result<Added, Failure> {
-    let bytes = files::read_limited(file, FILE_LIMIT_BYTES)
-        .map_err(|e| Failure::new(Code::Pipeline, format!("pipeline file: {}", chain(&e))))?;
-    let pipeline = parse(&bytes, &[], file)?;
+    let pipeline = parse(&pipeline_file(file)?, &[], file)?;
     let folder = files::parent(file);
     let blobs = project.store.blobs();
     let code = freeze_code(project, folder, &pipeline, now())?;
     let mut entries = tree::manifest(blobs, &code)?.files().to_vec();
     for contract in contracts(&pipeline) {
-        let content = files::read_limited(&folder.join(contract), FILE_LIMIT_BYTES)
-            .map_err(|e| Failure::new(Code::Contract, format!("contract file: {}", chain(&e))))?;
+        let content = contract_file(folder, contract)?;
         entries.retain(|entry| entry.path != contract);
         entries.push(FileEntry {
             path: contract.to_owned(),
@@ -64,15 +59,7 @@ pub fn add(project: &Project, file: &Path) -> Result<Added, Failure> {
 
 /// Freezes the files of a tar archive. Byte code caches in it are left out, as they are everywhere.
 pub fn import(project: &Project, archive: &mut dyn Read) -> Result<Added, Failure> {
-    let mut entries = Vec::new();
-    archive::read(archive, &mut |path, executable, content| {
-        if !path.split('/').all(is_code) {
-            return Ok(());
-        }
-        let (digest, size_bytes) = project.store.blobs().put_reader(content)?;
-        entries.push(FileEntry { path: path.to_owned(), digest, size_bytes, executable });
-        Ok(())
-    })?;
+    let entries = archive::freeze(project.store.blobs(), archive, |path| path.split('/').all(is_code))?;
     store(project, entries)
 }
 

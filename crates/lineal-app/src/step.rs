@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use lineal_blob::files;
 use lineal_engine::pipeline::{Determinism, OutputName};
 use lineal_engine::plan::{IMAGE_BASE, KeyDocument, KeyInput};
-use lineal_facts::predicate::Entropy;
+use lineal_facts::predicate::{Artifact, Entropy};
 use lineal_facts::{Digest, StepName};
 use lineal_sandbox::{EntropyKey, EntropySource, Exit, Limits, Mount, Report};
 use lineal_step::wire::WIRE_VERSION;
@@ -77,10 +77,8 @@ pub fn execute(project: &Project, execution: &Execution) -> Result<Executed, Fai
     spec.env = env;
     let report = project.launcher.run(&spec)?;
     let finished_at = now();
-    check_exit(execution, &report, &place.log())?;
-    let mut made = outputs::collect(blobs, &order, &place.outputs())?;
-    let named = |name: &OutputName| Some((name.clone(), made.remove(name.as_str())?));
-    let outputs = execution.key.outputs.keys().filter_map(named).collect();
+    check_exit(&execution.step, execution.timeout_ms, &report, &place.log())?;
+    let outputs = declared(&execution.key, outputs::collect(blobs, &order, &place.outputs())?);
     let (log, _) = blobs.put_file(&place.log())?;
     Ok(Executed { outputs, report, log, started_at, finished_at, location: BTreeMap::new() })
 }
@@ -149,9 +147,14 @@ pub fn entropy(report: &Report, determinism: Determinism) -> Entropy {
     }
 }
 
-/// Whether the step ended well; if not, why, with the end of its log.
-pub fn check_exit(execution: &Execution, report: &Report, log: &Path) -> Result<(), Failure> {
-    let step = &execution.step;
+/// Of what was made, the outputs that the key declares, under their names there.
+pub fn declared(key: &KeyDocument, mut made: BTreeMap<String, Artifact>) -> BTreeMap<OutputName, Artifact> {
+    let named = |name: &OutputName| Some((name.clone(), made.remove(name.as_str())?));
+    key.outputs.keys().filter_map(named).collect()
+}
+
+/// Whether the step, which may take `timeout_ms`, ended well; if not, why, with the end of its log.
+pub fn check_exit(step: &StepName, timeout_ms: u64, report: &Report, log: &Path) -> Result<(), Failure> {
     let (code, what) = match report.exit {
         Exit::Code(0) => return Ok(()),
         // What a shell says of a program that signal 9 ended.
@@ -174,7 +177,7 @@ pub fn check_exit(execution: &Execution, report: &Report, log: &Path) -> Result<
             Code::StepTimeout,
             format!(
                 "step `{step}` was stopped after its timeout of {} s; raise `timeout` in the pipeline if it needs longer",
-                execution.timeout_ms / 1000
+                timeout_ms / 1000
             ),
         ),
         Exit::LauncherStopped => (Code::Step, format!("step `{step}` was killed together with its launcher")),

@@ -15,8 +15,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use futures::TryStreamExt as _;
-use futures::future::BoxFuture;
-use lineal_app::exchange::{Exchange, Pass};
+use lineal_app::exchange::{Doorkeeper, Exchange, Pass};
 use lineal_app::project::ExchangeCertificate;
 use lineal_facts::Digest;
 use lineal_step::order::REQUEST_LIMIT_BYTES;
@@ -37,9 +36,6 @@ const BLOB_LIMIT_BYTES: usize = 64 << 30;
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 /// Connections that have done their handshake and wait to be served.
 const WAITING_LIMIT: usize = 64;
-
-/// Checks a pod's token.
-pub type Doorkeeper = Arc<dyn Fn(String) -> BoxFuture<'static, Result<Pass, Refusal>> + Send + Sync>;
 
 #[derive(Clone)]
 struct Service {

@@ -18,21 +18,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use futures::future::BoxFuture;
-use futures::{TryStreamExt, pin_mut};
 use kube::runtime::events::Reporter;
-use kube::runtime::{WatchStreamExt, watcher};
+use kube::runtime::watcher;
 use kube::{Client, ResourceExt};
-use lineal_app::exchange::{Exchange, Pass};
+use lineal_app::exchange::{Doorkeeper, Exchange};
 use lineal_app::{Code, Failure, Project};
 use lineal_blob::files::Context;
 use lineal_facts::Digest;
-use lineal_step::Refusal;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::resource::PipelineRun;
-use attempts::{Attempts, api};
+use attempts::{Attempts, api, each};
 use metrics::Metrics;
 
 pub use executor::CLUSTER_BUILDER;
@@ -53,9 +50,6 @@ pub struct Settings {
     /// Steps of one run at a time.
     pub parallel_steps: usize,
 }
-
-/// Checks a pod's token.
-pub type Doorkeeper = Arc<dyn Fn(String) -> BoxFuture<'static, Result<Pass, Refusal>> + Send + Sync>;
 
 /// Tells whoever runs the operator what went wrong and is tried again, or concerns one run only.
 pub type Complain = Arc<dyn Fn(&str) + Send + Sync>;
@@ -125,34 +119,29 @@ impl Operator {
         // Those that are there, while the watch begins, or begins anew after it was broken.
         let mut present = BTreeSet::new();
         let events = watcher(api::<PipelineRun>(&self.client, namespace), watcher::Config::default());
-        let events = events.default_backoff();
-        pin_mut!(events);
-        loop {
-            match events.try_next().await {
-                Ok(Some(watcher::Event::Init)) => present.clear(),
-                Ok(Some(watcher::Event::Apply(object))) => self.take(object, &mut driven),
-                Ok(Some(watcher::Event::InitApply(object))) => {
-                    present.extend(object.uid());
-                    self.take(object, &mut driven);
-                }
-                Ok(Some(watcher::Event::InitDone)) => {
-                    driven.retain(|uid, task| present.contains(uid) || aborted(task));
-                    self.told(self.forget_all_but(&present));
-                    self.ready.send_replace(true);
-                }
-                Ok(Some(watcher::Event::Delete(object))) => {
-                    let uid = object.uid().unwrap_or_default();
-                    driven.retain(|other, task| *other != uid || aborted(task));
-                    let path = self.begun_path(&uid);
-                    if path.exists() {
-                        let removed = std::fs::remove_file(&path).context("remove", &path);
-                        self.told(removed.map_err(Failure::from));
-                    }
-                }
-                Ok(None) => return,
-                Err(error) => (self.complain)(&format!("watching: {error}")),
+        let followed = each(events, &self.complain, async |event| match event {
+            watcher::Event::Init => present.clear(),
+            watcher::Event::Apply(object) => self.take(object, &mut driven),
+            watcher::Event::InitApply(object) => {
+                present.extend(object.uid());
+                self.take(object, &mut driven);
             }
-        }
+            watcher::Event::InitDone => {
+                driven.retain(|uid, task| present.contains(uid) || aborted(task));
+                self.told(self.forget_all_but(&present));
+                self.ready.send_replace(true);
+            }
+            watcher::Event::Delete(object) => {
+                let uid = object.uid().unwrap_or_default();
+                driven.retain(|other, task| *other != uid || aborted(task));
+                let path = self.begun_path(&uid);
+                if path.exists() {
+                    let removed = std::fs::remove_file(&path).context("remove", &path);
+                    self.told(removed.map_err(Failure::from));
+                }
+            }
+        });
+        followed.await;
     }
 
     fn take(&self, object: PipelineRun, driven: &mut BTreeMap<String, JoinHandle<()>>) {

@@ -188,7 +188,7 @@ impl Attempts {
         let pods = watcher(api::<Pod>(&self.client, namespace.as_deref()), config());
         // Those that are there, while a watch begins, or begins anew after it was broken.
         let mut present = BTreeSet::new();
-        let jobs = each(jobs, &self.complain, |event| match event {
+        let jobs = each(jobs, &self.complain, async |event| match event {
             watcher::Event::Init => present.clear(),
             watcher::Event::InitApply(job) => {
                 present.insert(job.name_any());
@@ -199,7 +199,7 @@ impl Attempts {
             watcher::Event::Delete(job) => self.tell(&job.name_any(), Fate::Deleted),
         });
         let mut present = BTreeSet::new();
-        let pods = each(pods, &self.complain, |event| match event {
+        let pods = each(pods, &self.complain, async |event| match event {
             watcher::Event::Init => present.clear(),
             watcher::Event::InitApply(pod) => {
                 present.extend(pod.uid());
@@ -353,17 +353,17 @@ fn waiting(pod: &Pod) -> Option<Fate> {
     })
 }
 
-/// Calls `act` for every event; an error is told and waited out.
-async fn each<K: Resource + Clone>(
+/// Awaits `act` for every event; an error is told and waited out.
+pub(super) async fn each<K: Resource + Clone>(
     events: impl Stream<Item = Result<watcher::Event<K>, watcher::Error>> + Send,
     complain: &Complain,
-    mut act: impl FnMut(watcher::Event<K>),
+    mut act: impl AsyncFnMut(watcher::Event<K>),
 ) {
     let events = events.default_backoff();
     pin_mut!(events);
     loop {
         match events.try_next().await {
-            Ok(Some(event)) => act(event),
+            Ok(Some(event)) => act(event).await,
             Ok(None) => return,
             Err(error) => complain(&format!("watching: {error}")),
         }

@@ -16,7 +16,6 @@ use lineal_app::exchange::Taken;
 use lineal_app::executor::{Executed, Executor, Task};
 use lineal_app::step::{self, Execution, Software};
 use lineal_app::{Code, Failure, now};
-use lineal_engine::pipeline::OutputName;
 use lineal_facts::Timestamp;
 use lineal_step::Outcome;
 use tokio::time::Instant;
@@ -199,10 +198,8 @@ impl ClusterExecutor<'_> {
             Some(log) => log,
             None => blobs.put(b"")?,
         };
-        step::check_exit(&execution(task), &finished.report, &blobs.fetch(&log)?)?;
-        let mut made = finished.outputs;
-        let named = |name: &OutputName| Some((name.clone(), made.remove(name.as_str())?));
-        let outputs = task.key.outputs.keys().filter_map(named).collect();
+        step::check_exit(step, task.step.timeout_ms, &finished.report, &blobs.fetch(&log)?)?;
+        let outputs = step::declared(&task.key, finished.outputs);
         let wall_ms = i64::try_from(finished.report.wall_ms).unwrap_or(0);
         let started_at = Timestamp::from_unix_ms(finished_at.unix_ms().saturating_sub(wall_ms));
         let mut location = taken.location;

@@ -3,17 +3,16 @@
 //! The API server refuses most mistakes; the parser has the last word, and it is told before anybody runs the pipeline.
 //! Nothing is decided by this status: a run parses what it is given.
 
-use futures::{TryStreamExt, pin_mut};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{Patch, PatchParams};
-use kube::runtime::{WatchStreamExt, watcher};
+use kube::runtime::watcher;
 use kube::{Api, Resource, ResourceExt};
 use lineal_app::now;
 use lineal_facts::Timestamp;
 use serde_json::{Value, json};
 
 use super::Operator;
-use super::attempts::api;
+use super::attempts::{api, each};
 use super::status;
 use crate::resource::{Pipeline, PipelineRun, RunPhase};
 
@@ -22,21 +21,16 @@ const READY: &str = "Ready";
 /// Judges pipelines until the process ends.
 pub(super) async fn follow(operator: &Operator, namespace: Option<&str>) {
     let events = watcher(api::<Pipeline>(&operator.client, namespace), watcher::Config::default());
-    let events = events.default_backoff();
-    pin_mut!(events);
-    loop {
-        match events.try_next().await {
-            Ok(Some(watcher::Event::Apply(pipeline) | watcher::Event::InitApply(pipeline))) => {
-                if let Some(status) = judged(&pipeline, now()) {
-                    patch(operator, &pipeline.namespace().unwrap_or_default(), &pipeline.name_any(), &status)
-                        .await;
-                }
+    let followed = each(events, &operator.complain, async |event| match event {
+        watcher::Event::Apply(pipeline) | watcher::Event::InitApply(pipeline) => {
+            if let Some(status) = judged(&pipeline, now()) {
+                patch(operator, &pipeline.namespace().unwrap_or_default(), &pipeline.name_any(), &status)
+                    .await;
             }
-            Ok(Some(watcher::Event::Init | watcher::Event::InitDone | watcher::Event::Delete(_))) => {}
-            Ok(None) => return,
-            Err(error) => (operator.complain)(&format!("watching: {error}")),
         }
-    }
+        watcher::Event::Init | watcher::Event::InitDone | watcher::Event::Delete(_) => {}
+    });
+    followed.await;
 }
 
 /// Tells how the run stands, which is the last one that began or ended.
