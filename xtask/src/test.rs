@@ -13,7 +13,7 @@ use crate::postgres::{self, Server};
 use crate::s3::{self, S3Server};
 use crate::setup::Containerd;
 use crate::workspace::Workspace;
-use crate::{demo, generate, setup, shell, step, tidy};
+use crate::{demo, generate, image, setup, shell, tidy};
 
 /// Names the configuration of a cluster for tests; without it one is started.
 const KUBECONFIG: &str = "LINEAL_TEST_KUBECONFIG";
@@ -158,11 +158,11 @@ fn on_own_cluster(workspace: &Workspace) -> Result<Count> {
     // A cluster takes memory and time from the compiler.
     shell::loud(cluster_tests(workspace).arg("--no-run"))?;
     let program = workspace.build_lineal(false)?;
-    step::build(workspace)?;
+    let made = image::image(workspace, &image::Options::default())?;
     let image = setup::step_image(workspace)?;
     let flights = setup::example(workspace)?;
     let lent = Lent::start(workspace)?;
-    lent.install(workspace)?;
+    lent.install(workspace, &made)?;
     let pushed = lent.push(&image, "flights-train")?;
     let variables = [
         (KUBECONFIG, lent.kubeconfig().into()),

@@ -27,21 +27,26 @@ pub(super) struct Installation {
     words: Vec<String>,
 }
 
-impl Installation {
-    /// Everything as it is by default, and ready.
-    pub(super) fn ready_within(seconds: u64) -> Self {
-        Self { image: image::Options::default(), wait: Some(seconds), words: Vec::new() }
-    }
-}
-
 const CHART: &str = "deploy/chart";
 /// Of the release, and its namespace.
 const NAME: &str = "lineal";
 
-/// Installs, or upgrades what is installed.
+/// Makes the image, and installs or upgrades what is installed.
 pub(super) fn install(workspace: &Workspace, place: &Place, options: &Installation) -> Result<()> {
     place.running()?;
-    let pushed = push(workspace, place, &options.image)?;
+    let image = image::image(workspace, &options.image)?;
+    install_image(workspace, place, &image, options.wait, &options.words)
+}
+
+/// Installs this image, or upgrades to it.
+pub(super) fn install_image(
+    workspace: &Workspace,
+    place: &Place,
+    image: &Made,
+    wait: Option<u64>,
+    words: &[String],
+) -> Result<()> {
+    let pushed = push(place, image)?;
     let (repository, digest) = pushed.split_once('@').context("the registry gave no digest")?;
     let chart = workspace.root.join(CHART);
     prepare(place, &chart)?;
@@ -51,16 +56,15 @@ pub(super) fn install(workspace: &Workspace, place: &Place, options: &Installati
     for value in [format!("image.repository={repository}"), format!("image.digest={digest}")] {
         helm.args(["--set", &value]);
     }
-    if let Some(seconds) = options.wait {
+    if let Some(seconds) = wait {
         helm.args(["--wait", "--timeout", &format!("{seconds}s")]);
     }
-    shell::loud(helm.args(&options.words))
+    shell::loud(helm.args(words))
 }
 
-/// Makes the image and gives its name in the cluster's registry, with the digest.
-fn push(workspace: &Workspace, place: &Place, options: &image::Options) -> Result<String> {
-    let Made { file, digest } = image::image(workspace, options)?;
-    let pushed = inside::push(place, &file, NAME)?;
+/// Gives the image's name in the cluster's registry, with the digest.
+fn push(place: &Place, Made { file, digest }: &Made) -> Result<String> {
+    let pushed = inside::push(place, file, NAME)?;
     ensure!(pushed.ends_with(&format!("@{digest}")), "the image is {digest}, but the registry says {pushed}");
     Ok(pushed)
 }

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use sha2::{Digest as _, Sha256};
 
-use super::install::{self, Installation};
+use super::install;
 use super::life::{self, Start};
 use super::place::Place;
 use super::{inside, machine};
+use crate::image::Made;
 use crate::setup::Containerd;
 use crate::workspace::Workspace;
 
@@ -62,9 +63,9 @@ impl Lent {
         self.place.at("bin/helm")
     }
 
-    /// Installs Lineal as it is in the workspace, and waits until the operator is ready.
-    pub(crate) fn install(&self, workspace: &Workspace) -> Result<()> {
-        install::install(workspace, &self.place, &Installation::ready_within(LIMIT_SECONDS))
+    /// Installs Lineal as it is in this image, and waits until the operator is ready.
+    pub(crate) fn install(&self, workspace: &Workspace, image: &Made) -> Result<()> {
+        install::install_image(workspace, &self.place, image, Some(LIMIT_SECONDS), &[])
     }
 
     /// Puts an image into the cluster's registry; gives its name with the digest.
