@@ -13,6 +13,7 @@ mod overrides;
 mod param;
 mod resources;
 pub(crate) mod suggest;
+mod text;
 pub(crate) mod yaml;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,10 +24,11 @@ use serde::{Deserialize, Serialize, Serializer};
 
 pub use duration::{DURATION_LIMIT_MS, DurationError, parse_ms};
 pub use image::{IMAGE_NAME_LIMIT_BYTES, ImageReference, ImageReferenceError};
-pub use name::{DataName, EnvName, InputName, LocalNameError, OutputName, ParamName};
+pub use name::{DataName, EnvName, InputName, OutputName, ParamName};
 pub use overrides::{Override, OverrideError};
 pub use param::{LIST_LIMIT, ParamError, ParamValue};
-pub use resources::{LabelName, LabelValue, NodeTextError, Quantity, ResourceName};
+pub use resources::{LabelName, LabelValue, Quantity, ResourceName};
+pub use text::TextError;
 pub use yaml::{API_VERSION, FILE_LIMIT_BYTES, YamlError};
 
 use crate::gate::Expectations;

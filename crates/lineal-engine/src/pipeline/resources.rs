@@ -3,10 +3,7 @@
 //! It is no part of a step's cache key: where a step runs does not change what determines its result. On one's own
 //! machine it is not looked at.
 
-use std::fmt;
-use std::str::FromStr;
-
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use super::text::texts;
 
 /// Longest name of a resource or label, with its prefix.
 const NAME_LIMIT_BYTES: usize = 127;
@@ -17,52 +14,6 @@ const QUANTITY_LIMIT_BYTES: usize = 20;
 const UNITS: [&str; 10] = ["", "m", "k", "M", "G", "T", "Ki", "Mi", "Gi", "Ti"];
 /// What nodes of themselves have.
 const NATIVE: [&str; 3] = ["cpu", "memory", "ephemeral-storage"];
-
-/// Why a text says nothing about a node.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is not {what}; {rule}")]
-pub struct NodeTextError {
-    text: String,
-    what: &'static str,
-    rule: &'static str,
-}
-
-macro_rules! texts {
-    ($($(#[$doc:meta])* $type:ident, $what:literal, $check:ident, $rule:literal;)*) => {$(
-        $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $type(String);
-
-        impl FromStr for $type {
-            type Err = NodeTextError;
-
-            fn from_str(text: &str) -> Result<Self, NodeTextError> {
-                if $check(text) {
-                    return Ok(Self(text.to_owned()));
-                }
-                Err(NodeTextError { text: text.chars().take(80).collect(), what: $what, rule: $rule })
-            }
-        }
-
-        impl fmt::Display for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(&self.0)
-            }
-        }
-
-        impl Serialize for $type {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_str(&self.0)
-            }
-        }
-
-        impl<'de> Deserialize<'de> for $type {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-            }
-        }
-    )*};
-}
 
 texts! {
     /// The name of something that nodes have an amount of.
